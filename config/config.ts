@@ -1,0 +1,43 @@
+// What the gateway runs on, once parsed: the shape that all other code reads. `knobs.ts` says where each value comes from.
+
+export interface Config {
+  /** Public port; 0 takes a free one. */
+  port: number;
+  /** Public address to listen on; empty for all, IPv6 and IPv4. */
+  host: string;
+  /** `redis://` or `rediss://` with auth and database number; empty for the embedded broker. */
+  redisUrl: string;
+  /** Prefix of the channels in Redis. */
+  redisPrefix: string;
+  /** Number of workers; `auto` has been resolved. */
+  workers: number;
+  accept: 'shared' | 'reuseport';
+  wire: 'auto' | 'handle' | 'socket';
+  /** Most connections of all workers together; 0 for as many as RLIMIT_NOFILE allows. */
+  maxConnections: number;
+  adminHost: string;
+  /** 0 takes a free one. */
+  adminPort: number;
+  /** The backend's key; `apiKeyMade` when it was made at start. */
+  apiKey: string;
+  apiKeyMade: boolean;
+  /** Origins whose pages may read the streams: exact origins, or `*` alone for any; empty for none but our own. */
+  corsOrigins: string[];
+  heartbeatSeconds: number;
+  headDeadlineSeconds: number;
+  keepAliveSeconds: number;
+  stallSeconds: number;
+  drainSeconds: number;
+  /** The reconnection delay that SSE clients are told, in milliseconds. */
+  retryMilliseconds: number;
+  outboxLimitBytes: number;
+  payloadLimitBytes: number;
+  bodyLimitBytes: number;
+  headLimitBytes: number;
+  targetLimitBytes: number;
+  /** Most header fields in one head. */
+  headerLimit: number;
+  /** Most channels on one connection. */
+  channelLimit: number;
+  logLevel: 'debug' | 'info' | 'warn' | 'error';
+}

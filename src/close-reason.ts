@@ -1,0 +1,43 @@
+// Why connections end: the one table behind logs, metrics (`longwire_closed_total{reason}`) and docs/protocol.md.
+//
+// A reason is said of an accepted connection. One that was turned away before it was held is counted by its rejection
+// instead (`REJECTIONS`). Order is the order in the snapshot that workers push; append, never insert.
+
+export const CLOSE_REASONS = [
+  /** The peer closed or vanished: FIN, RST, or an error on the socket. */
+  'client-left',
+  /** An exchange came to its ordinary end: an answer with `Connection: close`, HTTP/1.0, a HEAD. */
+  'finished',
+  /** The peer's bytes are not HTTP/1.1 as RFC 9112 has it; it was sent a 4xx or 5xx. */
+  'malformed',
+  /** The head or body had not arrived in full by its deadline. */
+  'head-timeout',
+  /** Nothing was asked on a kept-alive connection for the idle limit. */
+  'idle',
+  /** The outbox passed its limit or did not move for the stall deadline. */
+  'slow-consumer',
+  /** Bytes came on a connection on which the client has nothing more to say. */
+  'unexpected-input',
+  /** The worker is giving up its connections. */
+  'drained',
+  /** Our fault: an exception while serving it. */
+  'error',
+] as const;
+
+export type CloseReason = (typeof CLOSE_REASONS)[number];
+
+/** Why a connection or request was turned away: `longwire_rejected_total{reason}`. */
+export const REJECTIONS = [
+  /** Every worker is at its cap: 503. */
+  'capacity',
+  /** The worker is draining: 503. */
+  'draining',
+  /** 400, 408, 411, 413, 414, 417, 431, 501, 505. */
+  'malformed',
+  /** 404, 405. */
+  'unknown',
+  /** 401, 403. */
+  'not-allowed',
+] as const;
+
+export type Rejection = (typeof REJECTIONS)[number];

@@ -1,0 +1,43 @@
+// Outcomes that are not success, each with a code from one table.
+//
+// `LongwireError` is thrown off the hot paths only (start-up, API calls, broker calls); parsers and the delivery path
+// return results. The numbers are those of Centrifugo's server API, so that its client libraries read ours; `status` is
+// the HTTP status that carries the error, so that whoever looks at the status alone never takes a failure for a success
+// (docs/adr/0002-api-errors-carry-http-status.md).
+
+export const ERRORS = {
+  internal: { code: 100, status: 500 },
+  unauthorized: { code: 101, status: 401 },
+  'method-not-found': { code: 104, status: 404 },
+  'limit-exceeded': { code: 106, status: 413 },
+  'bad-request': { code: 107, status: 400 },
+  /** The broker cannot take publications now; nothing was published unless the message says otherwise. Try again. */
+  unavailable: { code: 112, status: 503 },
+} as const;
+
+export type ErrorName = keyof typeof ERRORS;
+
+export class LongwireError extends Error {
+  override readonly name = 'LongwireError';
+  /** A key of `ERRORS`, stable for programs; `message` is for people. */
+  readonly kind: ErrorName;
+
+  constructor(kind: ErrorName, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+
+  /** The body of an API answer that failed: `{"error":{"code":107,"message":"…"}}`. */
+  toBody(): { error: { code: number; message: string } } {
+    return { error: { code: ERRORS[this.kind].code, message: this.message } };
+  }
+
+  get status(): number {
+    return ERRORS[this.kind].status;
+  }
+}
+
+/** What to show for a value that was thrown, whatever it is. */
+export function errorText(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

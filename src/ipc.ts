@@ -1,0 +1,45 @@
+// The border between primary and workers: every message that crosses it, and nothing else they share.
+//
+// Messages are plain objects told apart by `type`, sent with node:cluster's channel and structured clone (`serialization:
+// 'advanced'`), which carries Buffers. Each direction is first in, first out; the memory broker's ordering rests on that.
+
+import type { Config } from '../config/config.ts';
+import type { BrokerState, Snapshot } from './stats.ts';
+
+/** What a worker runs on; sent once, first. */
+export interface Assignment {
+  config: Config;
+  /** Most connections that this worker may hold. */
+  connectionLimit: number;
+}
+
+/** A publication on the memory broker's way: channel, payload, event, id. */
+export type RelayedPublication = [channel: string, payload: Uint8Array, event: string | null, id: string | null];
+
+export type ToWorker =
+  | { type: 'assign'; assignment: Assignment }
+  /** Give up all connections, spread over this many seconds, then exit. */
+  | { type: 'drain'; seconds: number }
+  /**
+   * The only worker left with room is told so (`last: true`): at its cap it must go on listening and answer 503, so that
+   * clients hear why; the others stop listening at theirs.
+   */
+  | { type: 'last'; last: boolean }
+  /** Memory broker: publications, in the one order that all workers see. */
+  | { type: 'publications'; publications: RelayedPublication[] }
+  /** Memory broker: the outcome of call `call`; `error` is null when it was relayed to every worker. */
+  | { type: 'published'; call: number; error: string | null };
+
+export type ToPrimary =
+  /** Loaded and able to read messages: asks for its assignment. */
+  | { type: 'hello' }
+  /** Accepting. */
+  | { type: 'ready'; address: string; port: number; wire: string; wireWhy: string }
+  /** Cannot start and will exit: the reason is for the operator. `code` is the errno name where there is one. */
+  | { type: 'failed'; code: string | null; text: string }
+  | { type: 'stats'; snapshot: Snapshot }
+  /** Whether this worker has room for more connections; sent on changes. */
+  | { type: 'room'; room: boolean }
+  | { type: 'broker'; state: BrokerState }
+  /** Memory broker: publish these; answered by `published` with the same `call`. */
+  | { type: 'publish'; call: number; publications: RelayedPublication[] };

@@ -1,0 +1,35 @@
+// A publication: one payload on its way from the broker to the subscribers of one channel.
+//
+// The payload is bytes and stays so from end to end; nothing between broker and wire interprets it. A frame (bytes ready
+// to write) is made once for each encoding that a subscriber asks for and then shared: `frames` is indexed by
+// `Encoding.index` and is filled on first use, so a publication for SSE clients alone is encoded once, however many they are.
+//
+// Cost a publication: this object, and for each encoding in use one Buffer.
+
+export class Publication {
+  readonly channel: string;
+  payload: Buffer;
+  /** The event's name, `event:` in SSE; null when the publisher gave none. */
+  readonly event: string | null;
+  /** The publisher's own id, `id:` in SSE; null when the publisher gave none. */
+  readonly id: string | null;
+  frames: Buffer[] | null;
+
+  constructor(channel: string, payload: Buffer, event: string | null = null, id: string | null = null) {
+    this.channel = channel;
+    this.payload = payload;
+    this.event = event;
+    this.id = id;
+    this.frames = null;
+  }
+
+  /**
+   * Makes the payload this publication's own.
+   *
+   * A broker may hand over a slice of the chunk that it has just read (64 KiB kept alive for 20 bytes): whoever keeps a
+   * publication beyond the call that brought it must call this first.
+   */
+  retain(): void {
+    if (this.payload.buffer.byteLength > 2 * this.payload.byteLength) this.payload = Buffer.from(this.payload);
+  }
+}
