@@ -10,7 +10,7 @@ const LARGEST_SHARE_WRONG = 1 / 3;
  */
 export function suggest(name: string, known: readonly string[]): string | null {
   const given = name.toUpperCase();
-  const bare = given.replace(/^LONGWIRE_/, '');
+  const bare = withoutPrefix(given);
   const obvious =
     known.find((other) => other === given || other === bare) ?? known.find((other) => other.startsWith(`${given}_`));
   if (obvious !== undefined) return obvious;
@@ -18,13 +18,17 @@ export function suggest(name: string, known: readonly string[]): string | null {
   let best: string | null = null;
   let least = Math.floor(bare.length * LARGEST_SHARE_WRONG) + 1;
   for (const other of known) {
-    const distance = editDistance(given, other);
+    const distance = editDistance(bare, withoutPrefix(other));
     if (distance < least) {
       least = distance;
       best = other;
     }
   }
   return best;
+}
+
+function withoutPrefix(name: string): string {
+  return name.replace(/^LONGWIRE_/, '');
 }
 
 /** Letters to add, drop, change or swap with their neighbour to get from one to the other (optimal string alignment). */
