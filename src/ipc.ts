@@ -8,6 +8,8 @@ import type { BrokerState, Snapshot } from './stats.ts';
 
 /** What a worker runs on; sent once, first. */
 export interface Assignment {
+  /** The worker's slot, 1 to N: its id in logs and metrics, kept by its replacement. */
+  worker: number;
   config: Config;
   /** Most connections that this worker may hold. */
   connectionLimit: number;

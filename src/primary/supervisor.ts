@@ -1,0 +1,353 @@
+// The supervisor: forks the workers, watches them, replaces those that die, and stops them.
+//
+// A worker's life as the primary sees it: fork → its `hello` → our `assign` → its `ready` or `failed` → exit. Until the first
+// worker of all is ready nothing is retried that an operator must put right: `start` rejects. From then on a dead
+// worker is always replaced (see backoff.ts), whatever it died of, until `stop`.
+//
+// Invariant of accepting: while some ready worker has room nobody is refused, and when none has, exactly one has been
+// told that it is the last, so that it goes on listening and clients hear 503 instead of nothing.
+// Every wait is bounded: 30 s to become ready, the drain's seconds + 5 s to exit, then SIGKILL.
+
+import cluster from 'node:cluster';
+import type { Config } from '../../config/config.ts';
+import { LongwireError } from '../errors.ts';
+import type { ToPrimary } from '../ipc.ts';
+import type { Log } from '../log.ts';
+import { Backoff } from './backoff.ts';
+import type { Relay } from './relay.ts';
+import { type Ending, WorkerProcess, type WorkerProcessOwner } from './worker-process.ts';
+import type { WorkerTable } from './worker-table.ts';
+
+export interface SupervisorOptions {
+  /** Path of the compiled workers/main.js. */
+  exec: string;
+  /** Node flags of the workers. */
+  execArgv: string[];
+  config: Config;
+  /** Most connections of one worker. */
+  connectionLimit: number;
+  table: WorkerTable;
+  /** The embedded broker's middle: each worker joins it right before its assignment is sent. */
+  relay: Pick<Relay, 'join' | 'leave' | 'publish'>;
+  log: Log;
+  /** For tests; the defaults are those of production. */
+  readyDeadlineMs?: number;
+  killGraceMs?: number;
+}
+
+type SupervisorState = 'idle' | 'starting' | 'running' | 'stopping' | 'stopped';
+
+/** How long a worker may take from fork to `ready`. It loads in a quarter of a second; Redis may need a DNS timeout. */
+const READY_DEADLINE_MS = 30_000;
+/** How long a draining worker has beyond its drain, to close its broker and leave. */
+const KILL_GRACE_MS = 5_000;
+/** The kernel reaps a killed process in milliseconds; this bounds the wait should it not. */
+const REAP_DEADLINE_MS = 2_000;
+/** Deaths in a row in one slot, before any worker was ready, after which the start has failed. */
+const START_DEATHS = 5;
+
+interface Slot {
+  readonly id: number;
+  readonly backoff: Backoff;
+  /** The process in it; null between a death and the replacement. */
+  worker: WorkerProcess | null;
+  /** The deadline for becoming ready, or the wait before the replacement. */
+  timer: NodeJS.Timeout | null;
+  /** Its first worker has become ready or died. */
+  tried: boolean;
+  /** It has said hello and waits for the port that the first worker will find. */
+  held: boolean;
+  /** The port that its worker was told to listen on; null before its assignment. */
+  port: number | null;
+}
+
+export class Supervisor implements WorkerProcessOwner {
+  readonly #options: SupervisorOptions;
+  readonly #slots: Slot[];
+  readonly #readyDeadlineMs: number;
+  readonly #killGraceMs: number;
+  #state: SupervisorState = 'idle';
+  #everReady = false;
+  /** The port that was found where the configuration left it open. */
+  #foundPort: number | null = null;
+  #startOutcome: { resolve: () => void; reject: (error: LongwireError) => void } | null = null;
+  #stopOutcome: Promise<number> | null = null;
+  #onAllGone: (() => void) | null = null;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    this.#readyDeadlineMs = options.readyDeadlineMs ?? READY_DEADLINE_MS;
+    this.#killGraceMs = options.killGraceMs ?? KILL_GRACE_MS;
+    this.#slots = options.table.rows.map(({ id }) => ({
+      id,
+      backoff: new Backoff(),
+      worker: null,
+      timer: null,
+      tried: false,
+      held: false,
+      port: null,
+    }));
+  }
+
+  /** `stop` was called, whether or not it is over. */
+  get stopping(): boolean {
+    return this.#stopOutcome !== null;
+  }
+
+  /**
+   * Starts a worker in each slot. Resolves when one is ready and every other has become ready or been tried in vain.
+   *
+   * @throws LongwireError `unavailable`, when no worker could start: the text is for the operator. All are gone by then.
+   */
+  start(): Promise<void> {
+    const { exec, execArgv, config } = this.#options;
+    this.#state = 'starting';
+    // With `shared` every worker accepts from one socket; with `reuseport` each has its own and the policy has no say.
+    cluster.schedulingPolicy = cluster.SCHED_NONE;
+    cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', silent: false });
+    this.#options.log.debug('starting workers', { workers: config.workers, accept: config.accept });
+    return new Promise((resolve, reject) => {
+      this.#startOutcome = { resolve, reject };
+      for (const slot of this.#slots) this.#fork(slot);
+    });
+  }
+
+  /**
+   * Drains all workers and waits for them to leave; kills those that stay longer than `seconds` and five more.
+   *
+   * @returns How many had to be killed. Called again, it returns the same promise.
+   */
+  stop(seconds: number): Promise<number> {
+    this.#stopOutcome ??= this.#stop(seconds);
+    return this.#stopOutcome;
+  }
+
+  /** Ends all workers at once, connections and all, without waiting. */
+  killAll(): void {
+    this.#state = 'stopped';
+    for (const slot of this.#slots) {
+      clearTimer(slot);
+      slot.worker?.kill();
+    }
+  }
+
+  // ---- what workers do
+
+  onMessage(worker: WorkerProcess, message: ToPrimary): void {
+    const { table, relay, log } = this.#options;
+    const { row } = worker;
+    // Read from the channel of a process that is gone: its last numbers count, all else is for nobody.
+    if (row.state === 'gone' && message.type !== 'stats') return;
+    switch (message.type) {
+      case 'hello':
+        this.#assign(this.#slot(worker));
+        break;
+      case 'ready':
+        this.#ready(worker, message);
+        break;
+      case 'failed':
+        log.error('worker cannot start', { worker: worker.id, code: message.code, reason: message.text });
+        if (!this.#everReady) this.#fail(message.text);
+        break;
+      case 'stats':
+        table.snapshot(row, message.snapshot);
+        break;
+      case 'room':
+        row.room = message.room;
+        this.#appointLast();
+        break;
+      case 'broker':
+        row.brokerState = message.state;
+        break;
+      case 'publish':
+        relay.publish(worker.id, message);
+        break;
+    }
+  }
+
+  onExit(worker: WorkerProcess, ending: Ending): void {
+    const { table, relay, log } = this.#options;
+    const { row } = worker;
+    const slot = this.#slot(worker);
+    const drained = row.state === 'draining';
+    const servedMs = row.readyAtMs === null ? 0 : table.nowMs() - row.readyAtMs;
+    clearTimer(slot);
+    slot.worker = null;
+    slot.held = false;
+    slot.port = null;
+    slot.tried = true;
+    relay.leave(worker.id);
+    table.end(row);
+    const facts = { worker: worker.id, pid: row.pid, ...ending, servedSeconds: Math.round(servedMs) / 1000 };
+    if (this.#state === 'stopping' || this.#state === 'stopped') {
+      if (drained && ending.code === 0) log.info('worker has left', facts);
+      else log.warn('worker ended while stopping', facts);
+    } else {
+      this.#replace(slot, servedMs, ending, facts);
+    }
+    if (this.#slots.every(({ worker }) => worker === null)) this.#onAllGone?.();
+  }
+
+  onSettled(worker: WorkerProcess): void {
+    this.#options.table.settle(worker.row);
+  }
+
+  // ---- starting
+
+  #fork(slot: Slot): void {
+    slot.worker = new WorkerProcess(this.#options.table, slot.id, this);
+    slot.timer = setTimeout(() => this.#tooSlow(slot), this.#readyDeadlineMs);
+  }
+
+  #assign(slot: Slot): void {
+    const { config, connectionLimit, relay } = this.#options;
+    if (slot.worker === null || slot.port !== null) return;
+    const port = this.#portFor(slot);
+    slot.held = port === null;
+    if (port === null) return;
+    slot.port = port;
+    relay.join(slot.id, slot.worker.port);
+    const assignment = { worker: slot.id, config: { ...config, port }, connectionLimit };
+    slot.worker.send({ type: 'assign', assignment });
+  }
+
+  /**
+   * The port to listen on; null for "wait for the first worker".
+   *
+   * Only port 0 needs thought. Sharing workers must all ask for port 0, because node:cluster hands out one socket to
+   * those that ask for the same; with `reuseport` the first one finds a port for the others. Once nobody listens, a
+   * replacement takes the port that clients know.
+   */
+  #portFor(slot: Slot): number | null {
+    const { accept, port } = this.#options.config;
+    if (port !== 0) return port;
+    const others = this.#slots.filter((other) => other !== slot && other.port !== null);
+    if (accept === 'reuseport') return this.#foundPort ?? (others.length === 0 ? 0 : null);
+    return others[0]?.port ?? this.#foundPort ?? 0;
+  }
+
+  #ready(worker: WorkerProcess, address: { address: string; port: number; wire: string; wireWhy: string }): void {
+    const { table, log } = this.#options;
+    const slot = this.#slot(worker);
+    if (worker.row.state !== 'starting' || this.#state === 'stopping' || this.#state === 'stopped') return;
+    clearTimer(slot);
+    slot.tried = true;
+    this.#everReady = true;
+    this.#foundPort = address.port;
+    const { port, wire, wireWhy } = address;
+    table.ready(worker.row, { address: address.address, port, wire, wireWhy });
+    log.info('worker is ready', { worker: worker.id, pid: worker.row.pid, generation: worker.row.generation, wire });
+    for (const held of this.#slots) if (held.held) this.#assign(held);
+    this.#appointLast();
+    this.#checkStarted();
+  }
+
+  #checkStarted(): void {
+    if (this.#state !== 'starting' || !this.#everReady || !this.#slots.every((slot) => slot.tried)) return;
+    this.#state = 'running';
+    this.#startOutcome?.resolve();
+    this.#startOutcome = null;
+  }
+
+  #tooSlow(slot: Slot): void {
+    const seconds = this.#readyDeadlineMs / 1000;
+    this.#options.log.error('worker was not ready in time and is killed', { worker: slot.id, seconds });
+    if (this.#everReady) slot.worker?.kill();
+    else this.#fail(`worker ${slot.id} was not ready within ${seconds} seconds`);
+  }
+
+  /** The start has failed: end what there is, then say why. */
+  #fail(text: string): void {
+    const outcome = this.#startOutcome;
+    this.#startOutcome = null;
+    this.killAll();
+    void this.#allGone(REAP_DEADLINE_MS).then(() => outcome?.reject(new LongwireError('unavailable', text)));
+  }
+
+  // ---- replacing
+
+  #replace(slot: Slot, servedMs: number, ending: Ending, facts: object): void {
+    const waitMs = slot.backoff.died(servedMs);
+    this.#options.log.warn('worker died', { ...facts, replacedInMs: waitMs, deathsInARow: slot.backoff.deaths });
+    if (!this.#everReady && slot.backoff.deaths >= START_DEATHS) {
+      this.#fail(`worker ${slot.id} died ${START_DEATHS} times before it was ready (${endingText(ending)})`);
+      return;
+    }
+    slot.timer = setTimeout(() => this.#fork(slot), waitMs);
+    for (const held of this.#slots) if (held.held) this.#assign(held);
+    this.#appointLast();
+    this.#checkStarted();
+  }
+
+  /** Tells exactly one worker that it is the last with room, or that stays when none has any (see ipc.ts). */
+  #appointLast(): void {
+    if (this.#state === 'stopping' || this.#state === 'stopped') return;
+    const ready = this.#slots.flatMap(({ worker }) => (worker?.row.state === 'ready' ? [worker] : []));
+    const open = ready.filter(({ row }) => row.room);
+    const last = open.length > 1 ? undefined : (open[0] ?? ready.find(({ row }) => row.last) ?? ready[0]);
+    // The new one hears it before the old one is let off, so that there is no moment with nobody.
+    if (last !== undefined) tell(last, true);
+    for (const worker of ready) if (worker !== last) tell(worker, false);
+  }
+
+  // ---- stopping
+
+  async #stop(seconds: number): Promise<number> {
+    const { table, log } = this.#options;
+    if (this.#state === 'stopped') return 0;
+    this.#state = 'stopping';
+    this.#startOutcome?.reject(new LongwireError('unavailable', 'stopped before any worker was ready'));
+    this.#startOutcome = null;
+    for (const slot of this.#slots) {
+      clearTimer(slot);
+      if (slot.worker === null) continue;
+      const wasReady = slot.worker.row.state === 'ready';
+      table.draining(slot.worker.row);
+      if (wasReady) slot.worker.send({ type: 'drain', seconds });
+      else slot.worker.kill(); // holds nothing yet
+    }
+    await this.#allGone(seconds * 1000 + this.#killGraceMs);
+    const stragglers = this.#slots.flatMap(({ worker }) => worker ?? []);
+    for (const worker of stragglers) {
+      log.error('worker did not leave in time and is killed', { worker: worker.id, pid: worker.row.pid });
+      worker.kill();
+    }
+    if (stragglers.length > 0) await this.#allGone(REAP_DEADLINE_MS);
+    this.#state = 'stopped';
+    return stragglers.length;
+  }
+
+  /** Resolves when no worker is left, or at the deadline. */
+  async #allGone(deadlineMs: number): Promise<void> {
+    if (this.#slots.every(({ worker }) => worker === null)) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      this.#onAllGone = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#onAllGone = null;
+  }
+
+  #slot(worker: WorkerProcess): Slot {
+    const slot = this.#slots[worker.id - 1];
+    if (slot === undefined) throw new RangeError(`there is no slot ${worker.id}`);
+    return slot;
+  }
+}
+
+function tell(worker: WorkerProcess, last: boolean): void {
+  if (worker.row.last === last) return;
+  worker.row.last = last;
+  worker.send({ type: 'last', last });
+}
+
+function clearTimer(slot: Slot): void {
+  if (slot.timer !== null) clearTimeout(slot.timer);
+  slot.timer = null;
+}
+
+function endingText({ code, signal, error }: Ending): string {
+  return error ?? (signal === null ? `exit code ${code}` : `signal ${signal}`);
+}

@@ -1,0 +1,99 @@
+// One worker's process, from fork to the close of its channel: node:cluster's events as three calls to one owner.
+//
+// The order of the ends: a process exits, and what it had sent may still lie in the channel; messages can therefore come
+// after `onExit`, and `onSettled` says that none can any more. Both are called exactly once, also for a fork that failed.
+// Sending to a worker that is gone is no error: it would have died a moment later just as well.
+
+import cluster, { type Worker } from 'node:cluster';
+import { errorText } from '../errors.ts';
+import type { ToPrimary, ToWorker } from '../ipc.ts';
+import { portToWorker, type WorkerPort } from './relay.ts';
+import type { WorkerRow, WorkerTable } from './worker-table.ts';
+
+/** How a process ended: an exit code or a signal, or the text of why it could not be started. */
+export interface Ending {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  error: string | null;
+}
+
+export interface WorkerProcessOwner {
+  onMessage(worker: WorkerProcess, message: ToPrimary): void;
+  onExit(worker: WorkerProcess, ending: Ending): void;
+  onSettled(worker: WorkerProcess): void;
+}
+
+export class WorkerProcess {
+  readonly row: WorkerRow;
+  /** For the relay, which wants to know how far behind the worker is. */
+  readonly port: WorkerPort;
+  readonly #owner: WorkerProcessOwner;
+  readonly #worker: Worker | null;
+  #exited = false;
+  #closed = false;
+
+  /** Forks into slot `id`. Never throws: a fork that fails is an `onExit` to come. */
+  constructor(table: WorkerTable, id: number, owner: WorkerProcessOwner) {
+    this.#owner = owner;
+    let worker: Worker | null = null;
+    try {
+      worker = cluster.fork();
+    } catch (error) {
+      setImmediate(() => this.#notStarted(errorText(error)));
+    }
+    this.#worker = worker;
+    this.row = table.begin(id, worker?.process.pid ?? null);
+    this.port = worker === null ? NOWHERE : portToWorker(worker.process);
+    worker?.on('message', (message: ToPrimary) => this.#owner.onMessage(this, message));
+    worker?.process.once('exit', (code: number | null, signal: NodeJS.Signals | null) => {
+      this.#exit({ code, signal, error: null });
+    });
+    worker?.process.once('disconnect', () => this.#close());
+    worker?.on('error', (error: unknown) => {
+      if (worker.process.pid === undefined) this.#notStarted(errorText(error));
+    });
+  }
+
+  get id(): number {
+    return this.row.id;
+  }
+
+  send(message: ToWorker): void {
+    if (this.#worker?.isConnected() === true) this.#worker.send(message, undefined, ignoreError);
+  }
+
+  kill(): void {
+    this.#worker?.process.kill('SIGKILL');
+  }
+
+  #notStarted(error: string): void {
+    this.#exit({ code: null, signal: null, error });
+    this.#close();
+  }
+
+  #exit(ending: Ending): void {
+    if (this.#exited) return;
+    this.#exited = true;
+    this.#owner.onExit(this, ending);
+    this.#settle();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (this.#exited && this.#closed) this.#owner.onSettled(this);
+  }
+}
+
+const NOWHERE: WorkerPort = {
+  send(_message, flushed) {
+    setImmediate(flushed);
+  },
+};
+
+/** Given to `send`, so that a failure is handed over instead of being emitted as an 'error' event. */
+function ignoreError(): void {}
