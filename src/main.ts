@@ -1,0 +1,147 @@
+#!/usr/bin/env node
+// The `longwire` command: reads the configuration, starts the primary's parts in order, and ends them on a signal.
+//
+// stdout has the start-up text and nothing else; logs go to stderr. Exit codes: 0 after SIGTERM or SIGINT, 1 when the
+// gateway cannot start (port taken, workers that fail), 70 for a fault of our own, 78 for a fault in the configuration
+// (EX_SOFTWARE and EX_CONFIG of sysexits.h), 128 + n when a second signal n cut the drain short.
+
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { Config } from '../config/config.ts';
+import { formatFaults, loadConfig } from '../config/load.ts';
+import { errorText } from './errors.ts';
+import { createLog, type Log } from './log.ts';
+import { AdminServer } from './primary/admin.ts';
+import { banner } from './primary/banner.ts';
+import { readEnvironment } from './primary/environment.ts';
+import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
+import { Metrics } from './primary/metrics.ts';
+import { checkReadiness } from './primary/readiness.ts';
+import { Relay } from './primary/relay.ts';
+import { reusePortFault } from './primary/reuse-port.ts';
+import { Supervisor } from './primary/supervisor.ts';
+import { WorkerTable } from './primary/worker-table.ts';
+
+const EXIT_CANNOT_START = 1;
+const EXIT_INTERNAL = 70;
+const EXIT_CONFIG = 78;
+
+/** Node flags of the workers. */
+const WORKER_FLAGS: string[] = [];
+
+const config = await configure();
+const log = createLog(config.logLevel, 'primary');
+await run(config, log);
+
+/** The configuration, or the end: all its faults at once, and exit code 78. */
+async function configure(): Promise<Config> {
+  const read = readEnvironment();
+  const loaded = 'faults' in read ? read : loadConfig(read.environment);
+  if ('faults' in loaded) {
+    process.stderr.write(formatFaults(loaded.faults));
+    process.exit(EXIT_CONFIG);
+  }
+  const fault = loaded.config.accept === 'reuseport' ? await reusePortFault() : null;
+  if (fault !== null) {
+    process.stderr.write(`${fault}\n`);
+    process.exit(EXIT_CONFIG);
+  }
+  return loaded.config;
+}
+
+async function run(config: Config, log: Log): Promise<void> {
+  const version = readVersion();
+  const limits = shareConnections(config.maxConnections, config.workers, readDescriptorLimit());
+  if (limits.warning !== null) log.warn(limits.warning);
+
+  const table = new WorkerTable(config.workers);
+  const supervisor = new Supervisor({
+    exec: fileURLToPath(new URL('../workers/main.js', import.meta.url)),
+    execArgv: WORKER_FLAGS,
+    config,
+    connectionLimit: limits.perWorker,
+    table,
+    relay: new Relay(log),
+    log,
+  });
+  const admin = new AdminServer({
+    host: config.adminHost,
+    port: config.adminPort,
+    table,
+    metrics: new Metrics(table, {
+      version,
+      accept: config.accept,
+      broker: config.redisUrl === '' ? 'memory' : 'redis',
+    }),
+    readiness: () => checkReadiness(table, supervisor.stopping),
+  });
+
+  endOnSignals(config, log, supervisor, admin);
+  endOnFaults(log, supervisor);
+  try {
+    const adminPort = await admin.listen();
+    await supervisor.start();
+    const first = table.inState('ready')[0]?.address;
+    if (first === null || first === undefined) return; // it died this very moment; its replacement is under way
+    process.stdout.write(
+      banner({
+        version,
+        config,
+        ...first,
+        adminAddress: adminPort.address,
+        adminPort: adminPort.port,
+        workers: config.workers,
+        connectionLimit: limits.total,
+        connectionLimitPerWorker: limits.perWorker,
+      }),
+    );
+  } catch (error) {
+    if (supervisor.stopping) return; // a signal came first, and ends the process
+    log.error('cannot start', { reason: errorText(error) });
+    process.exit(EXIT_CANNOT_START);
+  }
+}
+
+/** The first signal drains and exits 0, the second ends everything at once. */
+function endOnSignals(config: Config, log: Log, supervisor: Supervisor, admin: AdminServer): void {
+  let ending = false;
+  const onSignal = (signal: 'SIGTERM' | 'SIGINT') => {
+    if (ending) {
+      log.warn('second signal: exiting at once', { signal });
+      supervisor.killAll();
+      process.exit(128 + constants.signals[signal]);
+    }
+    ending = true;
+    log.info('shutting down', { signal, drainSeconds: config.drainSeconds });
+    supervisor
+      .stop(config.drainSeconds)
+      .then(async (killed) => {
+        await admin.close();
+        log.info('shut down', { workersKilled: killed });
+        process.exit(0);
+      })
+      .catch((error: unknown) => endWithFault(log, supervisor, error));
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+}
+
+function endOnFaults(log: Log, supervisor: Supervisor): void {
+  process.on('uncaughtException', (error) => endWithFault(log, supervisor, error));
+  process.on('unhandledRejection', (reason) => endWithFault(log, supervisor, reason));
+}
+
+function endWithFault(log: Log, supervisor: Supervisor, thrown: unknown): void {
+  log.error('fault in the primary', { error: errorText(thrown), stack: thrown instanceof Error ? thrown.stack : null });
+  supervisor.killAll();
+  process.exit(EXIT_INTERNAL);
+}
+
+/** From the package.json above the compiled file, wherever it was installed. */
+function readVersion(): string {
+  const manifest: { version?: unknown } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  );
+  return String(manifest.version);
+}
