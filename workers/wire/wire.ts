@@ -2,9 +2,10 @@
 //
 // Invariants, for both kinds:
 //   - `write` never blocks and never throws; what the kernel does not take at once waits in the outbox, in order.
-//   - After `destroy`, or once `onWireClosed` was called, nothing is called back any more and every call is a no-op.
-//   - `onWireClosed` is called exactly once for each wire, always later, never from inside a call to the wire.
-//   - Bytes given to `onWireRead` are only valid during that call: they lie in a buffer that all connections share.
+//   - The owner is never called back from inside a call to the wire.
+//   - `onWireClosed` comes at most once, when the wire died by itself; after it, and after `destroy`, the owner hears
+//     nothing more and every call is a no-op.
+//   - Bytes given to `onWireRead` are only valid during that call: they may lie in a buffer that all connections share.
 
 /** What the owner of a wire is told. One object a connection, so that the wire needs no closure and no listener. */
 export interface WireOwner {
@@ -12,29 +13,41 @@ export interface WireOwner {
   onWireRead(buffer: Buffer, length: number): void;
   /** The peer has sent its FIN: it will send nothing more, but may still read. */
   onWireEnd(): void;
-  /** The outbox, which had something in it, is empty again. */
+  /** The outbox is empty again. Comes at least whenever it had passed `DRAIN_MARK_BYTES`. */
   onWireDrained(): void;
-  /** The wire is gone, whoever began it. `error` is the errno name ('ECONNRESET') if the kernel reported one, else null. */
-  onWireClosed(error: string | null): void;
+  /** The wire has died. `error` is the errno name, 'ECONNRESET' for example. */
+  onWireClosed(error: string): void;
 }
+
+/** An outbox beyond this many bytes owes its owner an `onWireDrained`: what `net.Socket` buffers by default since Node 22. */
+export const DRAIN_MARK_BYTES = 65_536;
 
 export interface Wire {
   /** Bytes taken by `write` and not yet by the kernel. */
   readonly outboxBytes: number;
+  /** Buffers that those bytes are in, the one being written not counted: many tiny ones cost more than their bytes. */
+  readonly outboxEntries: number;
+
+  /** Names the owner and begins to read. Called once. */
+  attach(owner: WireOwner): void;
 
   /** Takes a buffer to write. It must not be changed until it is out: shared frames never are. */
   write(buffer: Buffer): void;
 
-  /** Stops and goes on reading; a wire begins paused. */
+  /** Stops and goes on reading. While paused, the peer's end is not noticed. */
   pause(): void;
   resume(): void;
 
-  /** Writes what is in the outbox, then FIN. Reading goes on: close with `destroy` when the peer has ended too. */
+  /** Writes what is in the outbox, then FIN. Reading goes on: `destroy` when the peer has ended too. */
   end(): void;
 
   /** Closes at once; what is in the outbox is lost. */
   destroy(): void;
 
-  /** The peer's address and port as 'address:port', brackets around IPv6; '' when the kernel no longer knows. */
+  /** The peer's 'address:port', brackets around IPv6; '' when the kernel no longer knows. */
   peerAddress(): string;
+}
+
+export function formatAddress(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -1,0 +1,126 @@
+// Admission: how many connections this worker holds, and what happens at its cap.
+//
+//   listening ──at the cap──▶ full (not listening: the others take over)  ──below it──▶ listening
+//       └──at the cap, and no other has room──▶ rejecting (listening, each told 503) ──below it──▶ listening
+//
+// The primary knows who has room and tells the only one left (`setLast`), so that nobody is refused while there is room
+// anywhere, and everybody hears why when there is none. The cap keeps the worker clear of EMFILE, on which libuv would
+// close all pending connections; `TURNED_AWAY_LIMIT` does the same for those that are being told 503.
+
+import { errorText } from '../src/errors.ts';
+import type { Log } from '../src/log.ts';
+import { type AcceptState, rejectionIndex, transportIndex } from '../src/stats.ts';
+import { Connection } from './connection.ts';
+import type { Gateway } from './gateway.ts';
+import { Listener, type ListenerOptions, type ListeningAddress } from './wire/listener.ts';
+import type { Wire } from './wire/wire.ts';
+
+/** Connections above the cap that wait for the peer to read its 503; half of the reserve that the primary left us. */
+const TURNED_AWAY_LIMIT = 128;
+const LISTEN_AGAIN_MS = 1_000;
+
+export class Admission {
+  private readonly gateway: Gateway;
+  private readonly limit: number;
+  /** Room is announced again below this: a little under the cap, so that one client that comes and goes is not a storm. */
+  private readonly roomAt: number;
+  private readonly listener: Listener;
+  private readonly onRoom: (room: boolean) => void;
+  private readonly log: Log;
+  /** Accepted and not yet closed, those being turned away included. */
+  private held: number;
+  private last: boolean;
+  state: AcceptState;
+
+  constructor(gateway: Gateway, limit: number, options: ListenerOptions, onRoom: (room: boolean) => void) {
+    this.gateway = gateway;
+    this.limit = limit;
+    this.roomAt = limit - Math.max(1, Math.floor(limit / 100));
+    this.listener = new Listener(options, (wire) => this.onWire(wire));
+    this.onRoom = onRoom;
+    this.log = gateway.log;
+    this.held = 0;
+    this.last = false;
+    this.state = 'starting';
+    gateway.onConnectionClosed = () => this.onClosed();
+  }
+
+  get heldCount(): number {
+    return this.held;
+  }
+
+  /** @throws what `net.Server.listen` fails with. */
+  async start(): Promise<ListeningAddress> {
+    const address = await this.listener.listen();
+    this.state = 'listening';
+    return address;
+  }
+
+  /** Whether all other workers are full: then somebody must go on listening to say so, and that is this one. */
+  setLast(last: boolean): void {
+    this.last = last;
+    if (last && this.state === 'full') {
+      this.state = 'rejecting';
+      this.listen();
+    } else if (!last && this.state === 'rejecting') {
+      this.state = 'full';
+      this.listener.close();
+    }
+  }
+
+  /** Accepts no more, for good. */
+  stop(): void {
+    this.state = 'draining';
+    this.listener.close();
+  }
+
+  private onWire(wire: Wire): void {
+    const { gateway } = this;
+    gateway.counters.accepted++;
+    this.held++;
+    gateway.countTransport(transportIndex.http, 1);
+    const connection = new Connection(gateway, wire);
+    if (this.state === 'draining') connection.turnAway('draining', 'this worker is draining; try again');
+    else if (this.held <= this.limit) {
+      connection.start();
+      if (this.held === this.limit) this.onCap();
+    } else if (this.held <= this.limit + TURNED_AWAY_LIMIT) {
+      connection.turnAway('capacity', 'the gateway holds as many connections as it may; try again later');
+    } else {
+      const { rejected } = gateway.counters;
+      rejected[rejectionIndex.capacity] = (rejected[rejectionIndex.capacity] as number) + 1;
+      connection.close('finished');
+    }
+  }
+
+  private onCap(): void {
+    if (this.state !== 'listening') return;
+    if (this.last) {
+      this.state = 'rejecting';
+    } else {
+      this.state = 'full';
+      this.listener.close();
+    }
+    this.log.info('this worker is at its connection limit', { limit: this.limit, state: this.state });
+    this.onRoom(false);
+  }
+
+  private onClosed(): void {
+    this.held--;
+    this.gateway.countTransport(transportIndex.http, -1);
+    if (this.held > this.roomAt || (this.state !== 'full' && this.state !== 'rejecting')) return;
+    this.state = 'listening';
+    this.onRoom(true);
+    if (!this.listener.listening) this.listen();
+  }
+
+  /** Listens again; what goes wrong is tried again for as long as we ought to be listening. */
+  private listen(): void {
+    this.listener.listen().catch((thrown: unknown) => {
+      this.log.error('cannot listen again', { error: errorText(thrown) });
+      setTimeout(() => {
+        if ((this.state === 'listening' || this.state === 'rejecting') && !this.listener.listening) this.listen();
+      }, LISTEN_AGAIN_MS);
+    });
+  }
+}

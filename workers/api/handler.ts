@@ -1,0 +1,90 @@
+// `POST /api/{method}`: the backend's API, in the shape of Centrifugo's server API.
+//
+// The key is checked on the head, before a byte of the body is taken, so that whoever has no key cannot make the gateway
+// hold anything. Answers are `{"result":{…}}` with 200 or `{"error":{"code":…,"message":"…"}}` with the error's status.
+
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { LongwireError } from '../../src/errors.ts';
+import type { Connection } from '../connection.ts';
+import type { Gateway } from '../gateway.ts';
+import type { AnswerOptions } from '../http/answers.ts';
+import { field } from '../http/answers.ts';
+import type { RequestHead } from '../http/request-head.ts';
+import { broadcast, publish } from './publish.ts';
+
+/** What a method does with the request's JSON object. Throws LongwireError for anything that is not success. */
+export type ApiMethod = (gateway: Gateway, params: Record<string, unknown>) => Promise<object>;
+
+const METHODS: Readonly<Record<string, ApiMethod>> = { publish, broadcast };
+
+const PREFIX_LENGTH = '/api/'.length;
+
+export function handleApi(connection: Connection, head: RequestHead): void {
+  const { gateway } = connection;
+  if (!keyMatches(givenKey(head), gateway.apiKeyDigest)) {
+    gateway.counters.apiFailed++;
+    connection.reject(401, 'this call needs the key of LONGWIRE_API_KEY in X-API-Key', 'not-allowed', UNAUTHORIZED);
+    return;
+  }
+  const name = head.pathSlice(PREFIX_LENGTH);
+  const method = name !== null && Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
+  connection.readBody(head, gateway.config.bodyLimitBytes, (_connection, body) => call(gateway, method, body));
+}
+
+async function call(
+  gateway: Gateway,
+  method: ApiMethod | undefined,
+  body: Buffer,
+): Promise<Omit<AnswerOptions, 'keepAlive'>> {
+  try {
+    if (method === undefined) {
+      throw new LongwireError('method-not-found', `the methods are: ${Object.keys(METHODS).join(', ')}`);
+    }
+    const result = await method(gateway, parseParams(body));
+    gateway.counters.apiSucceeded++;
+    return json(200, { result });
+  } catch (thrown) {
+    gateway.counters.apiFailed++;
+    if (!(thrown instanceof LongwireError)) throw thrown;
+    return json(thrown.status, thrown.toBody());
+  }
+}
+
+function json(status: number, body: object): Omit<AnswerOptions, 'keepAlive'> {
+  return { status, body: JSON.stringify(body), contentType: 'application/json' };
+}
+
+function parseParams(body: Buffer): Record<string, unknown> {
+  let params: unknown;
+  try {
+    params = JSON.parse(utf8.decode(body));
+  } catch {
+    throw new LongwireError('bad-request', 'the body is not JSON in UTF-8');
+  }
+  if (typeof params !== 'object' || params === null || Array.isArray(params)) {
+    throw new LongwireError('bad-request', 'the body must be a JSON object');
+  }
+  return params as Record<string, unknown>;
+}
+
+/** Throws on bytes that are not UTF-8, where Buffer would replace them: a changed payload is a lost one. */
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+const UNAUTHORIZED = field('WWW-Authenticate', 'apikey realm="longwire"');
+
+/** From `X-API-Key`, or as Centrifugo's clients also send it: `Authorization: apikey …`. */
+function givenKey(head: RequestHead): string | null {
+  const key = head.header('x-api-key');
+  if (key !== null) return key;
+  const authorization = head.header('authorization');
+  return authorization !== null && /^apikey /i.test(authorization) ? authorization.slice('apikey '.length) : null;
+}
+
+/** In constant time: both sides are hashed first, so that not even the length shows. */
+function keyMatches(given: string | null, expectedDigest: Buffer): boolean {
+  return given !== null && timingSafeEqual(digestKey(given), expectedDigest);
+}
+
+export function digestKey(key: string): Buffer {
+  return createHash('sha256').update(key).digest();
+}

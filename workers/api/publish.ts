@@ -1,0 +1,86 @@
+// `/api/publish` and `/api/broadcast`: one payload to one channel, or to many.
+//
+// `{"channel":"alice","data":…}` or `{"channels":["alice","bob"],"data":…}`. A string is delivered as it is, any other JSON
+// value as its JSON; `"b64data"` in place of `data` gives bytes. `"event"` and `"id"` are optional and reach SSE clients
+// as the event's name and id. The answer comes when the broker has taken the publication.
+
+import { channelFault } from '../../src/channel.ts';
+import { LongwireError } from '../../src/errors.ts';
+import { Publication } from '../../src/publication.ts';
+import type { Gateway } from '../gateway.ts';
+import { eventFieldFault } from '../transports/sse-encoder.ts';
+
+type Params = Record<string, unknown>;
+
+export async function publish(gateway: Gateway, params: Params): Promise<object> {
+  const channel = checkedChannel(params.channel);
+  if (channel instanceof LongwireError) throw channel;
+  const { payload, event, id } = readContent(params, gateway.config.payloadLimitBytes);
+  await gateway.broker.publish([new Publication(channel, payload, event, id)]);
+  return {};
+}
+
+/** Publishes to each channel whose name is right; the answer says of each, in the order given, how it went. */
+export async function broadcast(gateway: Gateway, params: Params): Promise<object> {
+  const { channels } = params;
+  if (!Array.isArray(channels) || channels.length === 0) {
+    throw new LongwireError('bad-request', 'channels must be an array of at least one channel name');
+  }
+  const { payload, event, id } = readContent(params, gateway.config.payloadLimitBytes);
+  const publications: Publication[] = [];
+  const responses = channels.map((given: unknown) => {
+    const channel = checkedChannel(given);
+    if (channel instanceof LongwireError) return channel.toBody();
+    publications.push(new Publication(channel, payload, event, id));
+    return { result: {} };
+  });
+  if (publications.length > 0) await gateway.broker.publish(publications);
+  return { responses };
+}
+
+function checkedChannel(given: unknown): string | LongwireError {
+  if (typeof given !== 'string') return new LongwireError('bad-request', 'channel must be a string');
+  if (!given.isWellFormed()) return new LongwireError('bad-request', 'channel must be well-formed Unicode');
+  const fault = channelFault(given);
+  return fault === null ? given : new LongwireError('bad-request', fault);
+}
+
+function readContent(params: Params, limitBytes: number): { payload: Buffer; event: string | null; id: string | null } {
+  const payload = readPayload(params);
+  if (payload.length > limitBytes) {
+    throw new LongwireError('limit-exceeded', `the payload has ${payload.length} bytes; ${limitBytes} are allowed`);
+  }
+  return { payload, event: readField(params, 'event'), id: readField(params, 'id') };
+}
+
+function readPayload({ data, b64data }: Params): Buffer {
+  if (b64data !== undefined) {
+    if (data !== undefined) throw new LongwireError('bad-request', 'give data or b64data, not both');
+    if (typeof b64data !== 'string' || !BASE64.test(b64data)) {
+      throw new LongwireError('bad-request', 'b64data must be a string in base64');
+    }
+    return Buffer.from(b64data, 'base64');
+  }
+  if (data === undefined) throw new LongwireError('bad-request', 'data is missing');
+  if (typeof data !== 'string') return Buffer.from(JSON.stringify(data));
+  // A lone surrogate has no UTF-8; encoding would put U+FFFD in its place without a word.
+  if (!data.isWellFormed())
+    throw new LongwireError('bad-request', 'data must be well-formed Unicode; use b64data for bytes');
+  return Buffer.from(data);
+}
+
+/** RFC 4648 §4, with its padding or without; Buffer alone would pass over what does not belong. */
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
+
+const FIELD_LIMIT_BYTES = 255;
+
+function readField(params: Params, name: 'event' | 'id'): string | null {
+  const value = params[name];
+  if (value === undefined || value === null) return null;
+  if (typeof value !== 'string' || !value.isWellFormed() || Buffer.byteLength(value) > FIELD_LIMIT_BYTES) {
+    throw new LongwireError('bad-request', `${name} must be a string of at most ${FIELD_LIMIT_BYTES} bytes`);
+  }
+  const fault = eventFieldFault(name, value);
+  if (fault !== null) throw new LongwireError('bad-request', fault);
+  return value;
+}

@@ -1,0 +1,33 @@
+// CORS for the streams: which origins' pages may read them (the Fetch standard, §3.2).
+//
+// An allow-list of exact origins, or '*' for any. An origin that is not on it gets the stream's bytes all the same (it is
+// the browser that keeps them from the page) but no header that would let the page read them. Credentials are never
+// allowed: a channel is not opened by a cookie.
+
+import { field } from './http/answers.ts';
+
+export class Cors {
+  private readonly any: boolean;
+  private readonly origins: ReadonlySet<string>;
+
+  constructor(origins: readonly string[]) {
+    this.any = origins.includes('*');
+    this.origins = new Set(origins);
+  }
+
+  /** Header fields for an answer to a request with this Origin (null: none was sent). */
+  fields(origin: string | null): string {
+    if (this.any) return 'Access-Control-Allow-Origin: *\r\n';
+    if (this.origins.size === 0) return '';
+    // The answer depends on Origin also where there was none, or a cache would give one site's answer to another.
+    if (origin === null || !this.origins.has(origin)) return 'Vary: Origin\r\n';
+    return `${field('Access-Control-Allow-Origin', origin)}Vary: Origin\r\n`;
+  }
+
+  /** Fields for the answer to a preflight: what a page may send beyond a plain GET. */
+  preflightFields(origin: string | null): string {
+    const allowed = this.fields(origin);
+    if (!allowed.includes('Allow-Origin')) return allowed;
+    return `${allowed}Access-Control-Allow-Methods: GET, HEAD\r\nAccess-Control-Allow-Headers: Last-Event-ID, Cache-Control\r\nAccess-Control-Max-Age: 86400\r\n`;
+  }
+}

@@ -1,0 +1,34 @@
+// An encoding: how publications look on the wire for one transport and format. There is one object for each such pair in
+// the whole worker; a held connection points at its own, and two connections with the same one share every frame.
+//
+// Cost a publication: one Buffer for each encoding that has a subscriber, whatever the number of subscribers.
+
+import type { Publication } from '../src/publication.ts';
+import type { Transport } from '../src/stats.ts';
+
+export const FORMATS = ['raw', 'json'] as const;
+export type Format = (typeof FORMATS)[number];
+
+export interface Encoding {
+  /** Its place in `Publication.frames`. */
+  readonly index: number;
+  readonly transport: Transport;
+  readonly format: Format;
+  readonly encode: (publication: Publication) => Buffer;
+  /** Written to an idle connection so that both ends, and what lies between them, know that it lives. */
+  readonly heartbeat: Buffer;
+}
+
+/** The publication as bytes ready to write, made on first use. */
+export function frameOf(publication: Publication, encoding: Encoding): Buffer {
+  let { frames } = publication;
+  if (frames === null) {
+    frames = [];
+    publication.frames = frames;
+  }
+  const known = frames[encoding.index];
+  if (known !== undefined) return known;
+  const frame = encoding.encode(publication);
+  frames[encoding.index] = frame;
+  return frame;
+}

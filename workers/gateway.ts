@@ -1,0 +1,112 @@
+// The gateway: what all connections of one worker share. Made once, before the first of them.
+//
+// It owns nothing that a connection would need one of. Limits that are read on hot paths are copied out of the
+// configuration here, in the unit in which they are used.
+
+import type { Config } from '../config/config.ts';
+import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
+import type { Log } from '../src/log.ts';
+import type { Publication } from '../src/publication.ts';
+import { type BrokerState, type Counters, emptyCounters, TRANSPORTS } from '../src/stats.ts';
+import { digestKey } from './api/handler.ts';
+import { Cors } from './cors.ts';
+import { HeadParser } from './http/head-parser.ts';
+import { Hub } from './hub.ts';
+import { Stalls } from './stalls.ts';
+import { TICK_MS, TimingWheel } from './timing-wheel.ts';
+
+const SWEEP_MS = 1_000;
+
+export class Gateway implements BrokerReceiver {
+  readonly config: Config;
+  readonly log: Log;
+  readonly counters: Counters;
+  /** Held connections by index in TRANSPORTS. */
+  readonly connections: number[];
+  readonly hub: Hub;
+  readonly wheel: TimingWheel;
+  readonly stalls: Stalls;
+  readonly cors: Cors;
+  readonly apiKeyDigest: Buffer;
+  readonly headDeadlineMs: number;
+  readonly keepAliveMs: number;
+  readonly heartbeatMs: number;
+  readonly stallMs: number;
+  readonly outboxLimitBytes: number;
+  broker: Broker;
+  /** From the moment that this worker gives up its connections. */
+  draining: boolean;
+  /** For heads that come whole, which is nearly all of them. */
+  parser: HeadParser;
+  /** Told of each connection's end, and of the broker's changes. */
+  onConnectionClosed: () => void;
+  onBrokerState: (state: BrokerState) => void;
+
+  constructor(config: Config, log: Log, makeBroker: (receiver: BrokerReceiver) => Broker) {
+    this.config = config;
+    this.log = log;
+    this.counters = emptyCounters();
+    this.connections = TRANSPORTS.map(() => 0);
+    this.hub = new Hub(this.counters);
+    this.wheel = new TimingWheel();
+    this.headDeadlineMs = config.headDeadlineSeconds * 1_000;
+    this.keepAliveMs = config.keepAliveSeconds * 1_000;
+    this.heartbeatMs = config.heartbeatSeconds * 1_000;
+    this.stallMs = config.stallSeconds * 1_000;
+    this.outboxLimitBytes = config.outboxLimitBytes;
+    this.stalls = new Stalls(this.stallMs);
+    this.cors = new Cors(config.corsOrigins);
+    this.apiKeyDigest = digestKey(config.apiKey);
+    this.draining = false;
+    this.parser = new HeadParser(config);
+    this.onConnectionClosed = () => {};
+    this.onBrokerState = () => {};
+    this.broker = makeBroker(this);
+  }
+
+  /** Starts the clockwork: the wheel's tick and the sweep for stalled outboxes. */
+  start(): void {
+    setInterval(() => this.wheel.advance(), TICK_MS).unref();
+    setInterval(() => this.stalls.sweep(), SWEEP_MS).unref();
+  }
+
+  /** Gives the shared parser, stopped in the middle of a head, to the connection whose head that is. */
+  lendParser(): HeadParser {
+    const lent = this.parser;
+    this.parser = new HeadParser(this.config);
+    return lent;
+  }
+
+  countTransport(index: number, by: 1 | -1): void {
+    this.connections[index] = (this.connections[index] as number) + by;
+  }
+
+  // What the broker says.
+
+  onPublication(publication: Publication): void {
+    const { counters } = this;
+    if (publication.payload.length > this.config.payloadLimitBytes) {
+      counters.publicationsTooLarge++;
+      this.log.warn('a publication was dropped: its payload is over LONGWIRE_PAYLOAD_LIMIT_BYTES', {
+        channel: publication.channel,
+        bytes: publication.payload.length,
+        limit: this.config.payloadLimitBytes,
+      });
+      return;
+    }
+    counters.publications++;
+    this.hub.broadcast(publication);
+  }
+
+  onState(state: BrokerState): void {
+    this.onBrokerState(state);
+  }
+
+  onGap(sinceMs: number): void {
+    this.counters.gaps++;
+    this.log.warn('publications may have been missed: the broker was away', {
+      broker: this.broker.name,
+      forMs: Math.round(sinceMs),
+    });
+  }
+}

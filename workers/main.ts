@@ -1,0 +1,114 @@
+// A worker process, from fork to exit: says hello, is told what to run on, opens its port, serves, drains, leaves.
+//
+// Signals are the primary's to answer: Ctrl-C and a service manager's SIGTERM reach the whole process group, so a worker
+// ignores both and waits for word. When the primary is gone node:cluster ends the worker (no orphans).
+
+import cluster from 'node:cluster';
+import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
+import { MemoryBroker, portToPrimary } from '../src/broker/memory.ts';
+import { errorText } from '../src/errors.ts';
+import type { Assignment, ToPrimary, ToWorker } from '../src/ipc.ts';
+import { createLog, type Log } from '../src/log.ts';
+import { Admission } from './admission.ts';
+import { drain } from './drain.ts';
+import { Gateway } from './gateway.ts';
+import { Reporter } from './reporter.ts';
+import { chooseWire } from './wire/probe.ts';
+
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});
+
+const primary = portToPrimary(process);
+const send = (message: ToPrimary): void => {
+  primary.send(message);
+};
+
+let admission: Admission | null = null;
+let memoryBroker: MemoryBroker | null = null;
+let leave: ((seconds: number) => void) | null = null;
+/** What came before there was somebody to hear it. */
+let isLast = false;
+
+process.on('message', (message: ToWorker) => {
+  switch (message.type) {
+    case 'assign':
+      run(message.assignment).catch((thrown: unknown) => fail(thrown));
+      return;
+    case 'drain':
+      if (leave === null) process.exit(0);
+      leave(message.seconds);
+      return;
+    case 'last':
+      isLast = message.last;
+      admission?.setLast(message.last);
+      return;
+    case 'publications':
+    case 'published':
+      memoryBroker?.receive(message);
+  }
+});
+send({ type: 'hello' });
+
+async function run({ config, connectionLimit }: Assignment): Promise<void> {
+  const log = createLog(config.logLevel, `worker ${cluster.worker?.id ?? process.pid}`);
+  process.on('uncaughtException', (error) => {
+    log.error('uncaught exception: this worker ends', { error: errorText(error), stack: error.stack });
+    process.exit(70);
+  });
+
+  const wire = await chooseWire(config.wire);
+  const makeBroker = await brokerMaker(config, log);
+  const gateway = new Gateway(config, log, makeBroker);
+  const { broker } = gateway;
+  gateway.onBrokerState = (state) => send({ type: 'broker', state });
+  admission = new Admission(
+    gateway,
+    connectionLimit,
+    { host: config.host, port: config.port, reusePort: config.accept === 'reuseport', kind: wire.kind },
+    (room) => send({ type: 'room', room }),
+  );
+  const reporter = new Reporter(gateway, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
+  admission.setLast(isLast);
+
+  await broker.start();
+  gateway.start();
+  const address = await admission.start();
+  reporter.start();
+  reporter.report();
+  leave = (seconds) => {
+    leave = () => {};
+    void stop(gateway, reporter, seconds);
+  };
+  send({ type: 'ready', ...address, wire: wire.kind, wireWhy: wire.why });
+  send({ type: 'broker', state: broker.state });
+}
+
+async function stop(gateway: Gateway, reporter: Reporter, seconds: number): Promise<void> {
+  admission?.stop();
+  await drain(gateway, seconds, () => admission?.heldCount ?? 0);
+  await gateway.broker.stop();
+  reporter.report();
+  // Not `exit`: the last report must be out first; `disconnect` waits for it, and then nothing keeps the process.
+  cluster.worker?.disconnect();
+  process.once('disconnect', () => process.exit(0));
+}
+
+async function brokerMaker(config: Assignment['config'], log: Log): Promise<(receiver: BrokerReceiver) => Broker> {
+  if (config.redisUrl === '') {
+    return (receiver) => {
+      memoryBroker = new MemoryBroker(primary, receiver);
+      return memoryBroker;
+    };
+  }
+  // Loaded only where it is used: ioredis costs a worker several megabytes.
+  const { RedisBroker } = await import('../src/broker/redis.ts');
+  return (receiver) => new RedisBroker({ url: config.redisUrl, prefix: config.redisPrefix }, receiver, log);
+}
+
+function fail(thrown: unknown): void {
+  const code = (thrown as NodeJS.ErrnoException | null)?.code ?? null;
+  // The primary tells the operator; this process has nothing left to do once the message is out.
+  process.send?.({ type: 'failed', code, text: errorText(thrown) } satisfies ToPrimary, undefined, undefined, () =>
+    process.exit(1),
+  );
+}

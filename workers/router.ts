@@ -1,0 +1,53 @@
+// The table of contents of the public port: which path is whose, and which methods it takes.
+//
+// Paths are compared as raw bytes, before any decoding, in the order below; there are few, and the first is the one that
+// nearly every connection asks for. A miss is answered 404, another method 405 with Allow, `OPTIONS *` 204.
+
+import { handleApi } from './api/handler.ts';
+import type { Connection } from './connection.ts';
+import { handleHealth } from './health.ts';
+import { field } from './http/answers.ts';
+import type { Method, RequestHead } from './http/request-head.ts';
+import { handleSse } from './transports/sse.ts';
+
+interface Route {
+  /** The raw path, or what it begins with when it ends in '/'. */
+  path: string;
+  methods: readonly Method[];
+  handle: (connection: Connection, head: RequestHead) => void;
+}
+
+const ROUTES: readonly Route[] = [
+  { path: '/sse/', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleSse },
+  { path: '/sse', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleSse },
+  { path: '/api/', methods: ['POST'], handle: handleApi },
+  { path: '/healthz', methods: ['GET', 'HEAD'], handle: handleHealth },
+];
+
+export function route(connection: Connection, head: RequestHead): void {
+  for (const { path, methods, handle } of ROUTES) {
+    if (path.endsWith('/') ? !head.pathStartsWith(path) : !head.pathEquals(path)) continue;
+    if (methods.includes(head.method)) handle(connection, head);
+    else {
+      connection.reject(
+        405,
+        `${path} takes ${methods.join(', ')}`,
+        'unknown',
+        field('Allow', methods.join(', ')),
+        head.method === 'HEAD',
+      );
+    }
+    return;
+  }
+  if (head.method === 'OPTIONS' && head.asteriskForm && head.bodyKind === 'none') {
+    connection.answer({ status: 204, keepAlive: head.keepAlive });
+    return;
+  }
+  connection.reject(
+    404,
+    'there is nothing here; see /sse/{channel} and /api/publish',
+    'unknown',
+    '',
+    head.method === 'HEAD',
+  );
+}
