@@ -397,7 +397,8 @@ export class HeadParser {
         if (!is(buffer, valueStart, valueEnd, '100-continue')) this.expectUnknown = true;
         return true;
       case 7:
-        if (equalsIgnoringCase(buffer, nameStart, 'upgrade')) this.upgradeSeen = true;
+        // An empty list of protocols asks for none.
+        if (valueEnd > valueStart && equalsIgnoringCase(buffer, nameStart, 'upgrade')) this.upgradeSeen = true;
         return true;
       case 10:
         if (equalsIgnoringCase(buffer, nameStart, 'connection')) this.readConnection(buffer, valueStart, valueEnd);
@@ -435,6 +436,8 @@ export class HeadParser {
     this.lengthSeen = true;
     if (this.codingSeen) return this.faultIn(400, TEXT.lengthAndCoding);
     if (start === end) return this.faultIn(400, TEXT.length);
+    // OWS may be HTAB, yet llhttp rejects one behind the digits: whoever writes it is probing, so do we.
+    for (let pos = end; buffer[pos] !== CR; pos++) if (buffer[pos] === HTAB) return this.faultIn(400, TEXT.length);
     let length = 0;
     for (let pos = start; pos < end; pos++) {
       const digit = (buffer[pos] as number) - ZERO;
