@@ -22,6 +22,7 @@ import {
   TOKEN,
   VALUE,
 } from './characters.ts';
+import { FAULTS, type Fault } from './faults.ts';
 import { FAULT } from './head-parser.ts';
 import type { RequestHead } from './request-head.ts';
 
@@ -58,18 +59,6 @@ const TRAILER_LIMIT_BYTES = 4096;
 
 /** Headers that decide where a message ends or who gets it are no trailers (RFC 9110 §6.5.1). */
 const FORBIDDEN_TRAILERS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host', 'trailer']);
-
-const TEXT = {
-  bodyLimit: 'request body too large',
-  size: 'malformed chunk size',
-  extension: 'malformed chunk extension',
-  extensionLimit: 'chunk extensions too large',
-  lineEnd: 'line not ended by CR LF',
-  dataEnd: 'chunk longer than its size',
-  trailer: 'malformed trailer',
-  trailerForbidden: 'header that must not be a trailer',
-  trailerLimit: 'trailers too large',
-} as const;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -115,7 +104,7 @@ export class BodyReader {
     this.extensionBytes = 0;
     this.trailerBytes = 0;
     this.trailerName = '';
-    if (head.contentLength > limitBytes) this.fault(413, TEXT.bodyLimit);
+    if (head.contentLength > limitBytes) this.fault(FAULTS.bodyLimit);
   }
 
   /**
@@ -154,15 +143,15 @@ export class BodyReader {
       case SIZE:
         return this.stepSize(byte);
       case SIZE_LF:
-        if (byte !== LF) return this.fault(400, TEXT.lineEnd);
+        if (byte !== LF) return this.fault(FAULTS.lineEnd);
         this.state = this.remaining > 0 ? DATA : TRAILER_START;
         return true;
       case DATA_CR:
-        if (byte !== CR) return this.fault(400, TEXT.dataEnd);
+        if (byte !== CR) return this.fault(FAULTS.chunkEnd);
         this.state = DATA_LF;
         return true;
       case DATA_LF:
-        if (byte !== LF) return this.fault(400, TEXT.lineEnd);
+        if (byte !== LF) return this.fault(FAULTS.lineEnd);
         this.state = SIZE_START;
         return true;
       case TRAILER_START:
@@ -171,7 +160,7 @@ export class BodyReader {
       case TRAILER_LF:
         return this.stepTrailer(byte);
       case END_LF:
-        if (byte !== LF) return this.fault(400, TEXT.lineEnd);
+        if (byte !== LF) return this.fault(FAULTS.lineEnd);
         this.finish();
         return true;
       case FAULTED:
@@ -190,36 +179,36 @@ export class BodyReader {
         this.remaining = 0;
         this.sizeDigits = 0;
       }
-      if (++this.sizeDigits > SIZE_DIGIT_LIMIT) return this.fault(400, TEXT.size);
+      if (++this.sizeDigits > SIZE_DIGIT_LIMIT) return this.fault(FAULTS.chunkSize);
       // Stays far below 2^53: 16 times what the limit left, and the limit is a number of bytes of memory.
       this.remaining = this.remaining * 16 + digit;
-      if (this.remaining > this.mostBytes - this.length) return this.fault(413, TEXT.bodyLimit);
+      if (this.remaining > this.mostBytes - this.length) return this.fault(FAULTS.bodyLimit);
       return true;
     }
-    if (this.state === SIZE_START) return this.fault(400, TEXT.size);
+    if (this.state === SIZE_START) return this.fault(FAULTS.chunkSize);
     if (byte === CR) this.state = SIZE_LF;
     else if (byte === SEMICOLON) this.state = EXTENSION_NAME_START;
-    else return this.fault(400, TEXT.size);
+    else return this.fault(FAULTS.chunkSize);
     return true;
   }
 
   /** chunk-ext = *( ";" name [ "=" ( token / quoted-string ) ] ), RFC 9112 §7.1.1, without the white space of old. */
   private stepExtension(byte: number): boolean {
-    if (++this.extensionBytes > EXTENSION_LIMIT_BYTES) return this.fault(413, TEXT.extensionLimit);
+    if (++this.extensionBytes > EXTENSION_LIMIT_BYTES) return this.fault(FAULTS.extensionLimit);
     switch (this.state) {
       case EXTENSION_NAME_START:
       case EXTENSION_VALUE_START:
         if (TOKEN[byte] === 1) this.state = this.state === EXTENSION_NAME_START ? EXTENSION_NAME : EXTENSION_VALUE;
         else if (this.state === EXTENSION_VALUE_START && byte === DOUBLE_QUOTE) this.state = EXTENSION_QUOTED;
-        else return this.fault(400, TEXT.extension);
+        else return this.fault(FAULTS.extension);
         return true;
       case EXTENSION_QUOTED:
         if (byte === DOUBLE_QUOTE) this.state = EXTENSION_END;
         else if (byte === BACKSLASH) this.state = EXTENSION_ESCAPE;
-        else if (QUOTED[byte] !== 1) return this.fault(400, TEXT.extension);
+        else if (QUOTED[byte] !== 1) return this.fault(FAULTS.extension);
         return true;
       case EXTENSION_ESCAPE:
-        if (VALUE[byte] !== 1) return this.fault(400, TEXT.extension);
+        if (VALUE[byte] !== 1) return this.fault(FAULTS.extension);
         this.state = EXTENSION_QUOTED;
         return true;
       default:
@@ -227,14 +216,14 @@ export class BodyReader {
         if (byte === CR) this.state = SIZE_LF;
         else if (byte === SEMICOLON) this.state = EXTENSION_NAME_START;
         else if (byte === EQUALS && this.state === EXTENSION_NAME) this.state = EXTENSION_VALUE_START;
-        else if (TOKEN[byte] !== 1 || this.state === EXTENSION_END) return this.fault(400, TEXT.extension);
+        else if (TOKEN[byte] !== 1 || this.state === EXTENSION_END) return this.fault(FAULTS.extension);
         return true;
     }
   }
 
   /** trailer-section = *( field-line CRLF ), RFC 9112 §7.1.2, by the rules for headers. */
   private stepTrailer(byte: number): boolean {
-    if (++this.trailerBytes > TRAILER_LIMIT_BYTES) return this.fault(431, TEXT.trailerLimit);
+    if (++this.trailerBytes > TRAILER_LIMIT_BYTES) return this.fault(FAULTS.trailerLimit);
     switch (this.state) {
       case TRAILER_START:
         this.trailerName = '';
@@ -248,10 +237,10 @@ export class BodyReader {
         return this.stepTrailerName(byte);
       case TRAILER_VALUE:
         if (byte === CR) this.state = TRAILER_LF;
-        else if (VALUE[byte] !== 1) return this.fault(400, TEXT.trailer);
+        else if (VALUE[byte] !== 1) return this.fault(FAULTS.trailer);
         return true;
       default:
-        if (byte !== LF) return this.fault(400, TEXT.lineEnd);
+        if (byte !== LF) return this.fault(FAULTS.lineEnd);
         this.state = TRAILER_START;
         return true;
     }
@@ -259,12 +248,12 @@ export class BodyReader {
 
   private stepTrailerName(byte: number): boolean {
     if (byte === COLON && this.trailerName !== '') {
-      if (FORBIDDEN_TRAILERS.has(this.trailerName)) return this.fault(400, TEXT.trailerForbidden);
+      if (FORBIDDEN_TRAILERS.has(this.trailerName)) return this.fault(FAULTS.trailerForbidden);
       this.state = TRAILER_VALUE;
       return true;
     }
     // SP and HTAB too: no obs-fold, no white space before the colon.
-    if (byte === SP || byte === HTAB || TOKEN[byte] !== 1) return this.fault(400, TEXT.trailer);
+    if (byte === SP || byte === HTAB || TOKEN[byte] !== 1) return this.fault(FAULTS.trailer);
     this.trailerName += String.fromCharCode(byte).toLowerCase();
     return true;
   }
@@ -286,10 +275,10 @@ export class BodyReader {
     this.done = true;
   }
 
-  private fault(status: number, text: string): false {
+  private fault(fault: Fault): false {
     this.state = FAULTED;
-    this.faultStatus = status;
-    this.faultText = text;
+    this.faultStatus = fault.status;
+    this.faultText = fault.text;
     this.bytes = NOTHING;
     this.length = 0;
     return false;
