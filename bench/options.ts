@@ -1,0 +1,99 @@
+// The benchmarks' command line: whole numbers, lists and texts with defaults, all faults told in one line.
+
+import { parseArgs } from 'node:util';
+import { BenchError } from './crowd.ts';
+import { SUBJECT_NAMES, type SubjectName } from './subjects/subjects.ts';
+
+export interface Options {
+  connections: number;
+  workers: number;
+  subjects: SubjectName[];
+  /** Times that each subject is measured, interleaved; figures are medians over them. */
+  runs: number;
+  /** Rounds: publications that each connection gets. */
+  messages: number;
+  payloadBytes: number;
+  /** Connects without an answer head, over all client processes. */
+  inFlight: number;
+  redis: boolean;
+  node: string;
+  nodeFlags: string[];
+  /** Where the JSON goes; empty for a file in the system's folder for temporary files. */
+  json: string;
+  /** Longest wait for the memory to stand still, in seconds. */
+  settleSeconds: number;
+}
+
+const usage = (bench: string, { connections, messages }: Sizes) => `Usage: npm run bench:${bench} -- [options]
+  --connections N     held at the same time (${connections})
+  --workers N         Longwire's (1)
+  --subjects LIST     of ${SUBJECT_NAMES.join(', ')} (all)
+  --runs N            each subject so often, interleaved; medians are shown (3)
+  --messages N        publications to each connection, one round each (${messages})
+  --payload-bytes N   of each publication (32)
+  --in-flight N       connects without an answer, all clients together (256)
+  --settle-seconds N  longest wait for the memory to stand still (30)
+  --redis             Longwire on a redis-server of this run's own
+  --node PATH         Node of the subjects (the one that runs this)
+  --node-flags LIST   flags for it, one text
+  --json FILE         raw results (a file in the folder for temporary files)`;
+
+/** What differs between benchmarks when nothing is said. */
+export interface Sizes {
+  connections: number;
+  messages: number;
+}
+
+/** Reads the command line. */
+export function readOptions(bench: string, sizes: Sizes): Options {
+  const { values } = parseArgs({
+    options: {
+      connections: { type: 'string' },
+      workers: { type: 'string' },
+      subjects: { type: 'string' },
+      runs: { type: 'string' },
+      messages: { type: 'string' },
+      'payload-bytes': { type: 'string' },
+      'in-flight': { type: 'string' },
+      'settle-seconds': { type: 'string' },
+      redis: { type: 'boolean' },
+      node: { type: 'string' },
+      'node-flags': { type: 'string' },
+      json: { type: 'string' },
+      help: { type: 'boolean' },
+    },
+  });
+  if (values.help === true) {
+    process.stdout.write(`${usage(bench, sizes)}\n`);
+    process.exit(0);
+  }
+  return {
+    connections: whole('connections', values.connections, sizes.connections, 1, 1_000_000),
+    workers: whole('workers', values.workers, 1, 1, 256),
+    subjects: values.subjects === undefined ? [...SUBJECT_NAMES] : subjectList(values.subjects),
+    runs: whole('runs', values.runs, 3, 1, 100),
+    messages: whole('messages', values.messages, sizes.messages, 1, 10_000),
+    payloadBytes: whole('payload-bytes', values['payload-bytes'], 32, 32, 65_536),
+    inFlight: whole('in-flight', values['in-flight'], 256, 1, 4_096),
+    settleSeconds: whole('settle-seconds', values['settle-seconds'], 30, 3, 300),
+    redis: values.redis ?? false,
+    node: values.node ?? process.execPath,
+    nodeFlags: values['node-flags']?.split(/\s+/).filter((flag) => flag !== '') ?? [],
+    json: values.json ?? '',
+  };
+}
+
+function whole(name: string, text: string | undefined, otherwise: number, least: number, most: number): number {
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new BenchError(`--${name} is ${text}: a whole number from ${least} to ${most} is wanted`);
+}
+
+function subjectList(text: string): SubjectName[] {
+  return text.split(',').map((name) => {
+    const known = SUBJECT_NAMES.find((subject) => subject === name.trim());
+    if (known === undefined) throw new BenchError(`--subjects: ${name} is none of ${SUBJECT_NAMES.join(', ')}`);
+    return known;
+  });
+}

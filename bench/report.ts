@@ -1,0 +1,158 @@
+// What a benchmark leaves behind: a table for people, with DESIGN's budget beside each figure, and JSON with every raw run.
+//
+// A cell is the median over the runs, with the least and the most behind it when there were several. A verdict is about
+// Longwire alone, taken from the median.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { Machine } from './machine.ts';
+import type { Options } from './options.ts';
+import { median } from './statistics.ts';
+import type { SubjectName } from './subjects/subjects.ts';
+
+export interface Row<Figures> {
+  name: string;
+  unit: string;
+  /** Digits behind the point. */
+  digits: number;
+  /** The figure of one run; NaN where it does not apply. */
+  of: (figures: Figures, subject: SubjectName) => number;
+  budget?: Budget;
+}
+
+export interface Budget {
+  text: string;
+  /** Whether the median keeps to it. */
+  holds: (value: number) => boolean;
+}
+
+export const atMost = (limit: number, unit: string): Budget => ({
+  text: `≤ ${limit.toLocaleString('en')} ${unit}`.trim(),
+  holds: (value) => value <= limit,
+});
+
+export const atLeast = (limit: number, unit: string): Budget => ({
+  text: `≥ ${limit.toLocaleString('en')} ${unit}`.trim(),
+  holds: (value) => value >= limit,
+});
+
+/** For what must not happen at all. */
+export const none: Budget = { text: 'none', holds: (value) => value === 0 };
+
+export interface Verdict {
+  row: string;
+  budget: string;
+  value: number;
+  holds: boolean;
+}
+
+/** What all runs of all subjects brought. */
+export interface Outcome<Figures> {
+  machine: Machine;
+  results: Map<SubjectName, Figures[]>;
+}
+
+/** The table's lines, and what is said of each budget. */
+export function table<Figures>(
+  rows: readonly Row<Figures>[],
+  results: ReadonlyMap<SubjectName, Figures[]>,
+): { lines: string[]; verdicts: Verdict[] } {
+  const subjects = [...results.keys()];
+  const cells: string[][] = [['', ...subjects, 'budget', '']];
+  const verdicts: Verdict[] = [];
+  for (const row of rows) {
+    const name = row.unit === '' ? row.name : `${row.name}, ${row.unit}`;
+    const line = [name];
+    for (const subject of subjects) {
+      line.push(
+        cell(
+          (results.get(subject) ?? []).map((figures) => row.of(figures, subject)),
+          row.digits,
+        ),
+      );
+    }
+    let verdict = '';
+    const subjectFigures = results.get('longwire');
+    if (row.budget !== undefined && subjectFigures !== undefined && subjectFigures.length > 0) {
+      const value = median(subjectFigures.map((figures) => row.of(figures, 'longwire')));
+      if (!Number.isNaN(value)) {
+        const holds = row.budget.holds(value);
+        verdicts.push({ row: name, budget: row.budget.text, value, holds });
+        verdict = holds ? 'kept' : 'MISSED';
+      }
+    }
+    cells.push([...line, row.budget?.text ?? '', verdict]);
+  }
+  return { lines: aligned(cells), verdicts };
+}
+
+function cell(values: readonly number[], digits: number): string {
+  const known = values.filter((value) => !Number.isNaN(value));
+  if (known.length === 0) return '–';
+  const text = (value: number) =>
+    value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const middle = text(median(known));
+  const least = text(Math.min(...known));
+  const most = text(Math.max(...known));
+  return least === most ? middle : `${middle} (${least}–${most})`;
+}
+
+/** Pads the columns to one width each; the first to the left, figures to the right. */
+export function aligned(cells: readonly (readonly string[])[]): string[] {
+  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0)));
+  return cells.map((line) =>
+    line
+      .map((text, column) => (column === 0 ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** One line for the machine, above the table. */
+function machineLine(machine: Machine): string {
+  const memory = (machine.memoryBytes / 2 ** 30).toFixed(0);
+  const flags = machine.nodeFlags.length === 0 ? 'no flags' : machine.nodeFlags.join(' ');
+  return (
+    `${machine.cpu}, ${machine.cpus} cores, ${memory} GiB, ${machine.kernel.split(' ')[0]}, subjects on Node ` +
+    `${machine.node} (${flags}), commit ${machine.commit}, load before ${machine.loadBefore.toFixed(2)}`
+  );
+}
+
+/** Prints the table and writes the JSON; a missed budget makes the exit code 2. */
+export function writeReport<Figures>(
+  bench: string,
+  outcome: Outcome<Figures>,
+  options: Options,
+  rows: readonly Row<Figures>[],
+  notes: readonly string[],
+): void {
+  const { machine, results } = outcome;
+  const { lines, verdicts } = table(rows, results);
+  const file = writeJson(bench, machine, options, results, verdicts, notes);
+  const { connections, workers, runs, messages } = options;
+  const head = `${bench}: ${connections} connections, ${workers} worker(s), ${messages} rounds, median of ${runs} run(s)`;
+  process.stdout.write(
+    `${[head, machineLine(machine), '', ...lines, '', ...notes, `raw results: ${file}`].join('\n')}\n`,
+  );
+  if (verdicts.some((verdict) => !verdict.holds)) process.exitCode = 2;
+}
+
+function writeJson<Figures>(
+  bench: string,
+  machine: Machine,
+  options: Options,
+  results: ReadonlyMap<SubjectName, Figures[]>,
+  verdicts: readonly Verdict[],
+  notes: readonly string[],
+): string {
+  const stamp = machine.date.replace(/[-:]|\..*/g, '');
+  const major = /\d+/.exec(machine.node)?.[0] ?? '';
+  const name = `${bench}-${stamp}-node${major}-${machine.commit.replace('+', 'x')}.json`;
+  const file = resolve(options.json === '' ? join(tmpdir(), name) : options.json);
+  mkdirSync(dirname(file), { recursive: true });
+  const { json: _, ...asked } = options;
+  const content = { bench, machine, options: asked, verdicts, notes, runs: Object.fromEntries(results) };
+  writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
+  return file;
+}

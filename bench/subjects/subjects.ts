@@ -1,0 +1,99 @@
+// The subjects by name: Longwire itself and the references it is held against, each as one plan to start it.
+//
+//   longwire  dist/src/main.js beside this benchmark's own build, embedded broker or Redis
+//   http      reference/http-sse.ts: plain node:http, one process
+//   epoll     reference/epoll-sse.c, compiled with cc into a folder of this run's own
+//   bare      reference/bare.ts: a Node that does nothing, for base memory only
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BenchError } from '../crowd.ts';
+import { freePorts, type SubjectPlan } from './subject.ts';
+
+export const SUBJECT_NAMES = ['longwire', 'http', 'epoll'] as const;
+export type SubjectName = (typeof SUBJECT_NAMES)[number];
+
+export interface SubjectSettings {
+  node: string;
+  /** Flags for the subject's Node, all its processes. */
+  nodeFlags: string[];
+  workers: number;
+  redisUrl: string;
+}
+
+const API_KEY = 'benchmark-api-key';
+const EPOLL_SOURCE = 'bench/reference/epoll-sse.c';
+const C_FLAGS = ['-O2'];
+
+/** One process of a reference can hold what RLIMIT_NOFILE leaves it; Longwire as many times that as it has workers. */
+export function processesOf(name: SubjectName, settings: SubjectSettings): number {
+  return name === 'longwire' ? settings.workers : 1;
+}
+
+/** How to start a subject, on free ports. */
+export async function planOf(name: SubjectName | 'bare', settings: SubjectSettings): Promise<SubjectPlan> {
+  const [port = 0, adminPort = 0] = name === 'bare' ? [] : await freePorts(2);
+  const url = `http://127.0.0.1:${port}/healthz`;
+  const node = (script: string) => ({ name, command: settings.node, args: [...settings.nodeFlags, built(script)] });
+  const env = { PORT: String(port) };
+  switch (name) {
+    case 'longwire':
+      return {
+        ...node('src/main.js'),
+        env: {
+          ...env,
+          LONGWIRE_ADMIN_PORT: String(adminPort),
+          LONGWIRE_WORKERS: String(settings.workers),
+          LONGWIRE_API_KEY: API_KEY,
+          LONGWIRE_LOG_LEVEL: 'warn',
+          ...(settings.redisUrl === '' ? {} : { REDIS_URL: settings.redisUrl }),
+        },
+        port,
+        apiKey: API_KEY,
+        readyUrl: `http://127.0.0.1:${adminPort}/ready`,
+      };
+    case 'http':
+      return { ...node('bench/reference/http-sse.js'), env, port, apiKey: '', readyUrl: url };
+    case 'epoll':
+      return { name, command: epoll, args: [], env, port, apiKey: '', readyUrl: url };
+    case 'bare':
+      return { ...node('bench/reference/bare.js'), env: {}, port: 0, apiKey: '', readyUrl: null };
+  }
+}
+
+/** A file of the build that this benchmark belongs to. */
+function built(path: string): string {
+  const file = fileURLToPath(new URL(`../../${path}`, import.meta.url));
+  if (!existsSync(file)) throw new BenchError(`${file} is missing: build first`);
+  return file;
+}
+
+let epoll = '';
+
+/** Compiles the C reference, once; false where there is no C compiler that does it. */
+export function compileEpoll(): boolean {
+  if (epoll !== '') return true;
+  const folder = mkdtempSync(join(tmpdir(), 'longwire-bench-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const binary = join(folder, 'epoll-sse');
+  try {
+    execFileSync('cc', [...C_FLAGS, '-o', binary, join(projectRoot(), EPOLL_SOURCE)], { stdio: 'ignore' });
+  } catch {
+    return false;
+  }
+  epoll = binary;
+  return true;
+}
+
+/** The folder that holds the sources: above the build, or the one that the benchmark was started in. */
+export function projectRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (dirname(folder) !== folder) {
+    if (existsSync(join(folder, EPOLL_SOURCE))) return folder;
+    folder = dirname(folder);
+  }
+  return process.cwd();
+}
