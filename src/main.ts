@@ -30,6 +30,10 @@ const EXIT_CONFIG = 78;
 /** Node flags of the workers. */
 const WORKER_FLAGS: string[] = [];
 
+// Whoever read our words may leave (`longwire | head -1`): the gateway goes on.
+process.stdout.on('error', () => {});
+process.stderr.on('error', () => {});
+
 const config = await configure();
 const log = createLog(config.logLevel, 'primary');
 await run(config, log);
@@ -81,14 +85,12 @@ async function run(config: Config, log: Log): Promise<void> {
   endOnFaults(log, supervisor);
   try {
     const adminPort = await admin.listen();
-    await supervisor.start();
-    const first = table.inState('ready')[0]?.address;
-    if (first === null || first === undefined) return; // it died this very moment; its replacement is under way
+    const found = await supervisor.start();
     process.stdout.write(
       banner({
         version,
         config,
-        ...first,
+        ...found,
         adminAddress: adminPort.address,
         adminPort: adminPort.port,
         workers: config.workers,

@@ -15,8 +15,9 @@ import type { ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
 import { Backoff } from './backoff.ts';
 import type { Relay } from './relay.ts';
+import { startFault } from './start-fault.ts';
 import { type Ending, WorkerProcess, type WorkerProcessOwner } from './worker-process.ts';
-import type { WorkerTable } from './worker-table.ts';
+import type { WorkerAddress, WorkerTable } from './worker-table.ts';
 
 export interface SupervisorOptions {
   /** Path of the compiled workers/main.js. */
@@ -67,10 +68,9 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #readyDeadlineMs: number;
   readonly #killGraceMs: number;
   #state: SupervisorState = 'idle';
-  #everReady = false;
-  /** The port that was found where the configuration left it open. */
-  #foundPort: number | null = null;
-  #startOutcome: { resolve: () => void; reject: (error: LongwireError) => void } | null = null;
+  /** Where the gateway listens: what the last worker that became ready said. */
+  #found: WorkerAddress | null = null;
+  #startOutcome: { resolve: (found: WorkerAddress) => void; reject: (error: LongwireError) => void } | null = null;
   #stopOutcome: Promise<number> | null = null;
   #onAllGone: (() => void) | null = null;
 
@@ -97,9 +97,10 @@ export class Supervisor implements WorkerProcessOwner {
   /**
    * Starts a worker in each slot. Resolves when one is ready and every other has become ready or been tried in vain.
    *
+   * @returns Where the gateway listens, and through which wire.
    * @throws LongwireError `unavailable`, when no worker could start: the text is for the operator. All are gone by then.
    */
-  start(): Promise<void> {
+  start(): Promise<WorkerAddress> {
     const { exec, execArgv, config } = this.#options;
     this.#state = 'starting';
     // With `shared` every worker accepts from one socket; with `reuseport` each has its own and the policy has no say.
@@ -134,7 +135,7 @@ export class Supervisor implements WorkerProcessOwner {
   // ---- what workers do
 
   onMessage(worker: WorkerProcess, message: ToPrimary): void {
-    const { table, relay, log } = this.#options;
+    const { table, relay } = this.#options;
     const { row } = worker;
     // Read from the channel of a process that is gone: its last numbers count, all else is for nobody.
     if (row.state === 'gone' && message.type !== 'stats') return;
@@ -146,8 +147,7 @@ export class Supervisor implements WorkerProcessOwner {
         this.#ready(worker, message);
         break;
       case 'failed':
-        log.error('worker cannot start', { worker: worker.id, code: message.code, reason: message.text });
-        if (!this.#everReady) this.#fail(message.text);
+        this.#failed(worker, message.code, message.text);
         break;
       case 'stats':
         table.snapshot(row, message.snapshot);
@@ -179,12 +179,10 @@ export class Supervisor implements WorkerProcessOwner {
     relay.leave(worker.id);
     table.end(row);
     const facts = { worker: worker.id, pid: row.pid, ...ending, servedSeconds: Math.round(servedMs) / 1000 };
-    if (this.#state === 'stopping' || this.#state === 'stopped') {
-      if (drained && ending.code === 0) log.info('worker has left', facts);
-      else log.warn('worker ended while stopping', facts);
-    } else {
-      this.#replace(slot, servedMs, ending, facts);
-    }
+    if (this.#state === 'stopped') log.debug('worker has ended', facts);
+    else if (this.#state !== 'stopping') this.#replace(slot, servedMs, ending, facts);
+    else if (drained && ending.code === 0) log.info('worker has left', facts);
+    else log.warn('worker died while it was draining', facts);
     if (this.#slots.every(({ worker }) => worker === null)) this.#onAllGone?.();
   }
 
@@ -222,46 +220,57 @@ export class Supervisor implements WorkerProcessOwner {
     const { accept, port } = this.#options.config;
     if (port !== 0) return port;
     const others = this.#slots.filter((other) => other !== slot && other.port !== null);
-    if (accept === 'reuseport') return this.#foundPort ?? (others.length === 0 ? 0 : null);
-    return others[0]?.port ?? this.#foundPort ?? 0;
+    if (accept === 'reuseport') return this.#found?.port ?? (others.length === 0 ? 0 : null);
+    return others[0]?.port ?? this.#found?.port ?? 0;
   }
 
-  #ready(worker: WorkerProcess, address: { address: string; port: number; wire: string; wireWhy: string }): void {
+  #ready(worker: WorkerProcess, ready: WorkerAddress): void {
     const { table, log } = this.#options;
     const slot = this.#slot(worker);
     if (worker.row.state !== 'starting' || this.#state === 'stopping' || this.#state === 'stopped') return;
     clearTimer(slot);
     slot.tried = true;
-    this.#everReady = true;
-    this.#foundPort = address.port;
-    const { port, wire, wireWhy } = address;
-    table.ready(worker.row, { address: address.address, port, wire, wireWhy });
-    log.info('worker is ready', { worker: worker.id, pid: worker.row.pid, generation: worker.row.generation, wire });
+    this.#found = { address: ready.address, port: ready.port, wire: ready.wire, wireWhy: ready.wireWhy };
+    table.ready(worker.row, this.#found);
+    log.info('worker is ready', {
+      worker: worker.id,
+      pid: worker.row.pid,
+      generation: worker.row.generation,
+      wire: ready.wire,
+    });
     for (const held of this.#slots) if (held.held) this.#assign(held);
     this.#appointLast();
     this.#checkStarted();
   }
 
+  /** Before any worker was ready that is the outcome of the start; later, one more worker to replace. */
+  #failed(worker: WorkerProcess, code: string | null, text: string): void {
+    const reason = startFault(this.#options.config, code, text);
+    if (this.#found !== null) this.#options.log.error('worker cannot start', { worker: worker.id, code, reason });
+    else this.#fail(reason);
+  }
+
   #checkStarted(): void {
-    if (this.#state !== 'starting' || !this.#everReady || !this.#slots.every((slot) => slot.tried)) return;
+    if (this.#state !== 'starting' || this.#found === null || !this.#slots.every((slot) => slot.tried)) return;
     this.#state = 'running';
-    this.#startOutcome?.resolve();
+    this.#startOutcome?.resolve(this.#found);
     this.#startOutcome = null;
   }
 
   #tooSlow(slot: Slot): void {
     const seconds = this.#readyDeadlineMs / 1000;
     this.#options.log.error('worker was not ready in time and is killed', { worker: slot.id, seconds });
-    if (this.#everReady) slot.worker?.kill();
+    if (this.#found !== null) slot.worker?.kill();
     else this.#fail(`worker ${slot.id} was not ready within ${seconds} seconds`);
   }
 
   /** The start has failed: end what there is, then say why. */
   #fail(text: string): void {
     const outcome = this.#startOutcome;
+    if (outcome === null) return;
     this.#startOutcome = null;
     this.killAll();
-    void this.#allGone(REAP_DEADLINE_MS).then(() => outcome?.reject(new LongwireError('unavailable', text)));
+    void this.#allGone(REAP_DEADLINE_MS).then(() => outcome.reject(new LongwireError('unavailable', text)));
   }
 
   // ---- replacing
@@ -269,7 +278,7 @@ export class Supervisor implements WorkerProcessOwner {
   #replace(slot: Slot, servedMs: number, ending: Ending, facts: object): void {
     const waitMs = slot.backoff.died(servedMs);
     this.#options.log.warn('worker died', { ...facts, replacedInMs: waitMs, deathsInARow: slot.backoff.deaths });
-    if (!this.#everReady && slot.backoff.deaths >= START_DEATHS) {
+    if (this.#found === null && slot.backoff.deaths >= START_DEATHS) {
       this.#fail(`worker ${slot.id} died ${START_DEATHS} times before it was ready (${endingText(ending)})`);
       return;
     }
