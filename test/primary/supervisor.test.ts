@@ -1,0 +1,347 @@
+// The supervisor with real forks and the real channel; the workers are stand-ins (test/fixtures/stand-in-worker.ts).
+//
+// Waits of the back-off are read from the log, not measured.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createConnection } from 'node:net';
+import { afterEach, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { loadConfig } from '../../config/load.ts';
+import { LongwireError } from '../../src/errors.ts';
+import { createLog } from '../../src/log.ts';
+import { reusePortFault } from '../../src/primary/reuse-port.ts';
+import { Supervisor } from '../../src/primary/supervisor.ts';
+import { type WorkerRow, WorkerTable } from '../../src/primary/worker-table.ts';
+import { isAlive } from '../harness/alive.ts';
+import { waitUntil } from '../harness/wait.ts';
+
+interface LogLine {
+  level: string;
+  text: string;
+  [field: string]: unknown;
+}
+
+interface Rig {
+  table: WorkerTable;
+  supervisor: Supervisor;
+  lines: LogLine[];
+  /** Calls of the relay: '+1' when worker 1 joined, '-1' when it left. */
+  relayed: string[];
+  row(id: number): WorkerRow;
+}
+
+interface RigOptions {
+  /** Of slots 1, 2, …: see the fixture. */
+  behaviours: string[];
+  accept?: 'shared' | 'reuseport';
+  readyDeadlineMs?: number;
+  killGraceMs?: number;
+}
+
+const EXEC = fileURLToPath(new URL('../fixtures/stand-in-worker.js', import.meta.url));
+const rigs: Rig[] = [];
+
+function rig({ behaviours, accept = 'shared', ...deadlines }: RigOptions): Rig {
+  for (const [index, behaviour] of behaviours.entries()) process.env[`STAND_IN_${index + 1}`] = behaviour;
+  const loaded = loadConfig({
+    PORT: '0',
+    LONGWIRE_HOST: '127.0.0.1',
+    LONGWIRE_WORKERS: `${behaviours.length}`,
+    LONGWIRE_ACCEPT: accept,
+  });
+  assert.ok('config' in loaded);
+  const lines: LogLine[] = [];
+  const relayed: string[] = [];
+  const table = new WorkerTable(behaviours.length);
+  const supervisor = new Supervisor({
+    exec: EXEC,
+    execArgv: [],
+    config: loaded.config,
+    connectionLimit: 100,
+    table,
+    relay: {
+      join: (id) => relayed.push(`+${id}`),
+      leave: (id) => relayed.push(`-${id}`),
+      publish: () => {},
+    },
+    log: createLog('debug', 'primary', (line) => lines.push(JSON.parse(line))),
+    ...deadlines,
+  });
+  const row = (id: number): WorkerRow => {
+    const found = table.rows[id - 1];
+    assert.ok(found !== undefined);
+    return found;
+  };
+  const made = { table, supervisor, lines, relayed, row };
+  rigs.push(made);
+  return made;
+}
+
+function pidOf(row: WorkerRow): number {
+  assert.ok(row.pid !== null);
+  return row.pid;
+}
+
+async function whoAnswers(port: number): Promise<string> {
+  const socket = createConnection({ host: '127.0.0.1', port });
+  let text = '';
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk;
+  });
+  await once(socket, 'close');
+  return text;
+}
+
+function rejectsWith(pattern: RegExp): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof LongwireError);
+    assert.match(error.message, pattern);
+    return true;
+  };
+}
+
+afterEach(async () => {
+  for (const { supervisor, table } of rigs.splice(0)) {
+    supervisor.killAll();
+    await waitUntil(() => table.inState('gone').length === table.rows.length, 'workers to be gone');
+  }
+  for (const name of Object.keys(process.env)) if (name.startsWith('STAND_IN')) delete process.env[name];
+});
+
+describe('start', () => {
+  it('resolves when all workers are ready, on one port', async () => {
+    const { supervisor, table, relayed, row } = rig({ behaviours: ['serve', 'serve', 'serve'] });
+    await supervisor.start();
+    assert.equal(table.inState('ready').length, 3);
+    const ports = new Set(table.rows.map(({ address }) => address?.port));
+    assert.equal(ports.size, 1);
+    assert.equal(new Set(table.rows.map(pidOf)).size, 3);
+    assert.deepEqual([...relayed].sort(), ['+1', '+2', '+3']);
+    assert.match(await whoAnswers(row(1).address?.port ?? 0), /^worker [123]\n$/);
+    await waitUntil(() => table.rows.every(({ gauges }) => gauges.channels > 0), 'the first snapshots');
+    assert.deepEqual(
+      table.rows.map(({ gauges }) => gauges.channels),
+      [1, 2, 3],
+      'each worker was told its slot',
+    );
+    assert.equal(row(2).gauges.connectionLimit, 100);
+    assert.equal(row(2).brokerState, 'up');
+  });
+
+  it('puts workers with a socket each on the port that the first one found', async (context) => {
+    const fault = await reusePortFault();
+    if (fault !== null) {
+      context.skip(fault);
+      return;
+    }
+    const { supervisor, table } = rig({ behaviours: ['serve', 'serve', 'serve'], accept: 'reuseport' });
+    await supervisor.start();
+    assert.equal(table.inState('ready').length, 3);
+    assert.equal(new Set(table.rows.map(({ address }) => address?.port)).size, 1);
+  });
+
+  it('rejects with the reason, and leaves nobody behind, when a worker cannot start', async () => {
+    const { supervisor, table } = rig({ behaviours: ['fail', 'fail'] });
+    const starting = supervisor.start();
+    const pids = table.rows.map(pidOf);
+    await assert.rejects(starting, rejectsWith(/port 0 is taken by another program/));
+    assert.deepEqual(pids.filter(isAlive), []);
+  });
+
+  it('rejects when workers die five times in a row', async () => {
+    const { supervisor, lines, table } = rig({ behaviours: ['crash'] });
+    await assert.rejects(supervisor.start(), rejectsWith(/worker 1 died 5 times before it was ready \(exit code 9\)/));
+    assert.equal(lines.filter(({ text }) => text === 'worker died').length, 5);
+    assert.equal(table.restarts(1), 4);
+  });
+
+  it('rejects when a worker does not become ready', async () => {
+    const { supervisor, row } = rig({ behaviours: ['mute'], readyDeadlineMs: 300 });
+    const starting = supervisor.start();
+    const pid = pidOf(row(1));
+    await assert.rejects(starting, rejectsWith(/worker 1 was not ready within 0\.3 seconds/));
+    assert.equal(isAlive(pid), false);
+  });
+
+  it('resolves when one worker serves and another was tried in vain, and goes on trying', async () => {
+    const { supervisor, row } = rig({ behaviours: ['serve', 'mute'], readyDeadlineMs: 2_000 });
+    await supervisor.start();
+    assert.equal(row(1).generation, 1);
+    process.env.STAND_IN_2 = 'serve';
+    await waitUntil(() => row(2).state === 'ready', 'worker 2');
+  });
+});
+
+describe('a worker that dies', () => {
+  it('is replaced in its slot while the others serve, and totals do not go backwards', async () => {
+    const { supervisor, table, row, lines, relayed } = rig({ behaviours: ['serve', 'serve'] });
+    await supervisor.start();
+    await waitUntil(() => row(1).counters.accepted >= 3, 'some snapshots');
+    const { port } = row(1).address ?? { port: 0 };
+    let total = table.totals().accepted;
+    process.kill(pidOf(row(1)), 'SIGKILL');
+    await waitUntil(() => {
+      const now = table.totals().accepted;
+      assert.ok(now >= total, `${now} after ${total}`);
+      total = now;
+      return row(1).generation === 2 && row(1).state === 'ready';
+    }, 'a replacement');
+    assert.equal(row(2).generation, 1);
+    assert.equal(table.restarts(1), 1);
+    assert.equal(row(1).address?.port, port);
+    assert.deepEqual(relayed.slice(-2), ['-1', '+1']);
+    const death = lines.find(({ text }) => text === 'worker died');
+    assert.equal(death?.signal, 'SIGKILL');
+    assert.equal(death?.worker, 1);
+    assert.equal(death?.replacedInMs, 0);
+  });
+
+  it('comes back on the same port when it was the only one and the port was found', async () => {
+    const { supervisor, row } = rig({ behaviours: ['serve'] });
+    await supervisor.start();
+    const port = row(1).address?.port ?? 0;
+    process.kill(pidOf(row(1)), 'SIGKILL');
+    await waitUntil(() => row(1).generation === 2 && row(1).state === 'ready', 'a replacement');
+    assert.equal(row(1).address?.port, port);
+    assert.equal(await whoAnswers(port), 'worker 1\n');
+  });
+
+  it('is tried again when its replacement cannot start', async () => {
+    const { supervisor, row, lines } = rig({ behaviours: ['serve', 'serve'] });
+    await supervisor.start();
+    process.env.STAND_IN_2 = 'fail';
+    process.kill(pidOf(row(2)), 'SIGKILL');
+    await waitUntil(() => lines.some(({ text }) => text === 'worker cannot start'), 'a replacement that fails');
+    await waitUntil(() => row(2).generation >= 3, 'another one');
+    process.env.STAND_IN_2 = 'serve';
+    await waitUntil(() => row(2).state === 'ready', 'worker 2');
+    assert.equal(row(1).generation, 1);
+  });
+
+  it('is replaced later and later when it keeps dying', async () => {
+    const { supervisor, lines } = rig({ behaviours: ['serve', 'crash'] });
+    await supervisor.start();
+    const deaths = () => lines.filter(({ text }) => text === 'worker died');
+    await waitUntil(() => deaths().length >= 4, 'four deaths');
+    const waits = deaths().map(({ replacedInMs }) => Number(replacedInMs));
+    for (const [index, [least, most]] of [
+      [0, 0] as const,
+      [50, 100] as const,
+      [100, 200] as const,
+      [200, 400] as const,
+    ].entries()) {
+      const wait = waits[index] ?? -1;
+      assert.ok(wait >= least && wait <= most, `death ${index + 1}: ${wait}`);
+    }
+    assert.deepEqual(deaths()[0]?.code, 9);
+  });
+});
+
+describe('the last worker with room', () => {
+  const told = ({ table }: Rig) => table.rows.filter(({ last }) => last).map(({ id }) => id);
+  const toggle = (row: WorkerRow) => process.kill(pidOf(row), 'SIGUSR2');
+
+  it('is told so; when all are full exactly one answers for them', async () => {
+    const made = rig({ behaviours: ['serve', 'serve', 'serve'] });
+    const { supervisor, row, table } = made;
+    const states = () => table.rows.map((each) => each.acceptState).join(' ');
+    await supervisor.start();
+    await waitUntil(() => states() === 'listening listening listening', 'all to listen');
+    assert.deepEqual(told(made), []);
+    toggle(row(1));
+    await waitUntil(() => states() === 'full listening listening', states);
+    assert.deepEqual(told(made), []);
+    toggle(row(2));
+    await waitUntil(() => told(made).join() === '3', 'worker 3 to be told');
+    toggle(row(3));
+    await waitUntil(() => states() === 'full full rejecting', states);
+    assert.deepEqual(told(made), [3]);
+    toggle(row(1));
+    await waitUntil(() => states() === 'listening full full', states);
+    assert.deepEqual(told(made), [1], 'who has room takes over');
+    toggle(row(1));
+    await waitUntil(() => states() === 'rejecting full full', states);
+    toggle(row(2));
+    toggle(row(1));
+    await waitUntil(() => states() === 'listening listening full', states);
+    assert.deepEqual(told(made), []);
+  });
+
+  it('is another one when it dies', async () => {
+    const made = rig({ behaviours: ['serve', 'serve'] });
+    const { supervisor, row, table } = made;
+    await supervisor.start();
+    toggle(row(1));
+    toggle(row(2));
+    await waitUntil(() => table.rows.every(({ room }) => !room), 'both to be full');
+    const [dying] = told(made);
+    assert.ok(dying === 1 || dying === 2);
+    const other = 3 - dying;
+    process.env[`STAND_IN_${dying}`] = 'mute';
+    process.kill(pidOf(row(dying)), 'SIGKILL');
+    await waitUntil(() => told(made).join() === `${other}`, 'the other one to be told');
+    await waitUntil(() => row(other).acceptState === 'rejecting', 'the other one to hear it');
+  });
+
+  it('is the only worker from the start', async () => {
+    const made = rig({ behaviours: ['serve'] });
+    await made.supervisor.start();
+    assert.deepEqual(told(made), [1]);
+    toggle(made.row(1));
+    await waitUntil(() => made.row(1).acceptState === 'rejecting', 'worker 1 to answer 503');
+  });
+});
+
+describe('stop', () => {
+  it('drains all workers, replaces none, and keeps their very last numbers', async () => {
+    const { supervisor, table, row, lines } = rig({ behaviours: ['serve', 'serve'] });
+    await supervisor.start();
+    await waitUntil(() => row(1).counters.accepted > 0 && row(2).counters.accepted > 0, 'the first snapshots');
+    const pids = table.rows.map(pidOf);
+    const stopping = supervisor.stop(1);
+    assert.equal(supervisor.stopping, true);
+    assert.equal(table.inState('draining').length, 2);
+    assert.equal(supervisor.stop(1), stopping);
+    assert.equal(await stopping, 0);
+    assert.deepEqual(pids.filter(isAlive), []);
+    assert.equal(table.inState('gone').length, 2);
+    assert.equal(lines.filter(({ text }) => text === 'worker has left').length, 2);
+    assert.equal(table.restarts(1) + table.restarts(2), 0);
+    await waitUntil(() => table.totals().accepted > 2_000, 'the last numbers of both');
+  });
+
+  it('kills those that stay', async () => {
+    const { supervisor, table, lines } = rig({ behaviours: ['stay', 'stay'], killGraceMs: 50 });
+    await supervisor.start();
+    const pids = table.rows.map(pidOf);
+    assert.equal(await supervisor.stop(0), 2);
+    assert.deepEqual(pids.filter(isAlive), []);
+    assert.equal(lines.filter(({ level, text }) => level === 'error' && text.includes('killed')).length, 2);
+  });
+
+  it('ends a start that is under way', async () => {
+    const { supervisor, table } = rig({ behaviours: ['mute', 'mute'] });
+    const starting = supervisor.start();
+    const pids = table.rows.map(pidOf);
+    const [outcome, killed] = await Promise.allSettled([starting, supervisor.stop(10)]);
+    assert.equal(outcome.status, 'rejected');
+    assert.deepEqual(killed, { status: 'fulfilled', value: 0 });
+    assert.deepEqual(pids.filter(isAlive), []);
+  });
+
+  it('does not wait for a replacement that was still to come', async () => {
+    const { supervisor, table, lines } = rig({ behaviours: ['serve', 'crash'] });
+    await supervisor.start();
+    await waitUntil(() => lines.filter(({ text }) => text === 'worker died').length >= 4, 'four deaths');
+    await waitUntil(() => row2().state === 'gone', 'the wait before the next replacement');
+    function row2(): WorkerRow {
+      const row = table.rows[1];
+      assert.ok(row !== undefined);
+      return row;
+    }
+    const { generation } = row2();
+    assert.equal(await supervisor.stop(1), 0);
+    assert.equal(row2().generation, generation);
+  });
+});
