@@ -8,9 +8,9 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * Descriptors of a worker that are not connections. With nothing connected a worker holds some thirty (stdio, channel to
- * the primary, epoll and event descriptors, listening socket, two to Redis). The rest is for what passes through: sockets
- * that are closed but not yet reaped in this turn of the loop, and those accepted above the cap only to be told 503.
+ * Descriptors of a worker that are not connections. With nothing connected it has 21 (stdio, channel to the primary, event
+ * loops, listening socket), a few more with Redis; up to 128 are connections above the cap that are told 503
+ * (workers/admission.ts). The rest is for sockets that are closed but not yet reaped in this turn of the loop.
  */
 export const DESCRIPTOR_RESERVE = 256;
 
