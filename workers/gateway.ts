@@ -8,7 +8,7 @@ import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import type { Log } from '../src/log.ts';
 import type { Publication } from '../src/publication.ts';
 import { type BrokerState, type Counters, emptyCounters, TRANSPORTS } from '../src/stats.ts';
-import { digestKey } from './api/handler.ts';
+import { digestKey } from './api/key.ts';
 import { Cors } from './cors.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';

@@ -3,13 +3,13 @@
 // The key is checked on the head, before a byte of the body is taken, so that whoever has no key cannot make the gateway
 // hold anything. Answers are `{"result":{…}}` with 200 or `{"error":{"code":…,"message":"…"}}` with the error's status.
 
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { LongwireError } from '../../src/errors.ts';
 import type { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
 import type { AnswerOptions } from '../http/answers.ts';
 import { field } from '../http/answers.ts';
 import type { RequestHead } from '../http/request-head.ts';
+import { keyMatches } from './key.ts';
 import { broadcast, publish } from './publish.ts';
 
 /** What a method does with the request's JSON object. Throws LongwireError for anything that is not success. */
@@ -21,7 +21,7 @@ const PREFIX_LENGTH = '/api/'.length;
 
 export function handleApi(connection: Connection, head: RequestHead): void {
   const { gateway } = connection;
-  if (!keyMatches(givenKey(head), gateway.apiKeyDigest)) {
+  if (!keyMatches(head, gateway.apiKeyDigest)) {
     gateway.counters.apiFailed++;
     connection.reject(401, 'this call needs the key of LONGWIRE_API_KEY in X-API-Key', 'not-allowed', UNAUTHORIZED);
     return;
@@ -71,20 +71,3 @@ function parseParams(body: Buffer): Record<string, unknown> {
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 const UNAUTHORIZED = field('WWW-Authenticate', 'apikey realm="longwire"');
-
-/** From `X-API-Key`, or as Centrifugo's clients also send it: `Authorization: apikey …`. */
-function givenKey(head: RequestHead): string | null {
-  const key = head.header('x-api-key');
-  if (key !== null) return key;
-  const authorization = head.header('authorization');
-  return authorization !== null && /^apikey /i.test(authorization) ? authorization.slice('apikey '.length) : null;
-}
-
-/** In constant time: both sides are hashed first, so that not even the length shows. */
-function keyMatches(given: string | null, expectedDigest: Buffer): boolean {
-  return given !== null && timingSafeEqual(digestKey(given), expectedDigest);
-}
-
-export function digestKey(key: string): Buffer {
-  return createHash('sha256').update(key).digest();
-}
