@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, it } from 'node:test';
+import { after, afterEach, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { reusePortFault } from '../../src/primary/reuse-port.ts';
 import { isAlive } from '../harness/alive.ts';
@@ -108,6 +108,8 @@ afterEach(async () => {
     await ended;
   }
 });
+
+after(() => rmSync(EMPTY_FOLDER, { recursive: true }));
 
 describe('longwire', () => {
   it('says where it is once it serves, and its two lines work', async () => {
