@@ -31,7 +31,7 @@ const usage = (bench: string, { connections, messages }: Sizes) => `Usage: npm r
   --runs N            each subject so often, interleaved; medians are shown (3)
   --messages N        publications to each connection, one round each (${messages})
   --payload-bytes N   of each publication (32)
-  --in-flight N       connects without an answer, all clients together (256)
+  --in-flight N       connects without an answer, all clients together (1024)
   --settle-seconds N  longest wait for the memory to stand still (30)
   --redis             Longwire on a redis-server of this run's own
   --node PATH         Node of the subjects (the one that runs this)
@@ -74,7 +74,7 @@ export function readOptions(bench: string, sizes: Sizes): Options {
     runs: whole('runs', values.runs, 3, 1, 100),
     messages: whole('messages', values.messages, sizes.messages, 1, 10_000),
     payloadBytes: whole('payload-bytes', values['payload-bytes'], 32, 32, 65_536),
-    inFlight: whole('in-flight', values['in-flight'], 256, 1, 4_096),
+    inFlight: whole('in-flight', values['in-flight'], 1_024, 1, 4_096),
     settleSeconds: whole('settle-seconds', values['settle-seconds'], 30, 3, 300),
     redis: values.redis ?? false,
     node: values.node ?? process.execPath,
