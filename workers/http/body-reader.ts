@@ -22,7 +22,7 @@ import {
   TOKEN,
   VALUE,
 } from './characters.ts';
-import { FAULTS, type Fault } from './faults.ts';
+import { BODY_FAULTS, type Fault } from './faults.ts';
 import { FAULT } from './head-parser.ts';
 import type { RequestHead } from './request-head.ts';
 
@@ -104,7 +104,7 @@ export class BodyReader {
     this.extensionBytes = 0;
     this.trailerBytes = 0;
     this.trailerName = '';
-    if (head.contentLength > limitBytes) this.fault(FAULTS.bodyLimit);
+    if (head.contentLength > limitBytes) this.fault(BODY_FAULTS.bodyLimit);
   }
 
   /**
@@ -143,15 +143,15 @@ export class BodyReader {
       case SIZE:
         return this.stepSize(byte);
       case SIZE_LF:
-        if (byte !== LF) return this.fault(FAULTS.lineEnd);
+        if (byte !== LF) return this.fault(BODY_FAULTS.lineEnd);
         this.state = this.remaining > 0 ? DATA : TRAILER_START;
         return true;
       case DATA_CR:
-        if (byte !== CR) return this.fault(FAULTS.chunkEnd);
+        if (byte !== CR) return this.fault(BODY_FAULTS.chunkEnd);
         this.state = DATA_LF;
         return true;
       case DATA_LF:
-        if (byte !== LF) return this.fault(FAULTS.lineEnd);
+        if (byte !== LF) return this.fault(BODY_FAULTS.lineEnd);
         this.state = SIZE_START;
         return true;
       case TRAILER_START:
@@ -160,7 +160,7 @@ export class BodyReader {
       case TRAILER_LF:
         return this.stepTrailer(byte);
       case END_LF:
-        if (byte !== LF) return this.fault(FAULTS.lineEnd);
+        if (byte !== LF) return this.fault(BODY_FAULTS.lineEnd);
         this.finish();
         return true;
       case FAULTED:
@@ -179,36 +179,36 @@ export class BodyReader {
         this.remaining = 0;
         this.sizeDigits = 0;
       }
-      if (++this.sizeDigits > SIZE_DIGIT_LIMIT) return this.fault(FAULTS.chunkSize);
+      if (++this.sizeDigits > SIZE_DIGIT_LIMIT) return this.fault(BODY_FAULTS.chunkSize);
       // Stays far below 2^53: 16 times what the limit left, and the limit is a number of bytes of memory.
       this.remaining = this.remaining * 16 + digit;
-      if (this.remaining > this.mostBytes - this.length) return this.fault(FAULTS.bodyLimit);
+      if (this.remaining > this.mostBytes - this.length) return this.fault(BODY_FAULTS.bodyLimit);
       return true;
     }
-    if (this.state === SIZE_START) return this.fault(FAULTS.chunkSize);
+    if (this.state === SIZE_START) return this.fault(BODY_FAULTS.chunkSize);
     if (byte === CR) this.state = SIZE_LF;
     else if (byte === SEMICOLON) this.state = EXTENSION_NAME_START;
-    else return this.fault(FAULTS.chunkSize);
+    else return this.fault(BODY_FAULTS.chunkSize);
     return true;
   }
 
   /** chunk-ext = *( ";" name [ "=" ( token / quoted-string ) ] ), RFC 9112 §7.1.1, without the white space of old. */
   private stepExtension(byte: number): boolean {
-    if (++this.extensionBytes > EXTENSION_LIMIT_BYTES) return this.fault(FAULTS.extensionLimit);
+    if (++this.extensionBytes > EXTENSION_LIMIT_BYTES) return this.fault(BODY_FAULTS.extensionLimit);
     switch (this.state) {
       case EXTENSION_NAME_START:
       case EXTENSION_VALUE_START:
         if (TOKEN[byte] === 1) this.state = this.state === EXTENSION_NAME_START ? EXTENSION_NAME : EXTENSION_VALUE;
         else if (this.state === EXTENSION_VALUE_START && byte === DOUBLE_QUOTE) this.state = EXTENSION_QUOTED;
-        else return this.fault(FAULTS.extension);
+        else return this.fault(BODY_FAULTS.extension);
         return true;
       case EXTENSION_QUOTED:
         if (byte === DOUBLE_QUOTE) this.state = EXTENSION_END;
         else if (byte === BACKSLASH) this.state = EXTENSION_ESCAPE;
-        else if (QUOTED[byte] !== 1) return this.fault(FAULTS.extension);
+        else if (QUOTED[byte] !== 1) return this.fault(BODY_FAULTS.extension);
         return true;
       case EXTENSION_ESCAPE:
-        if (VALUE[byte] !== 1) return this.fault(FAULTS.extension);
+        if (VALUE[byte] !== 1) return this.fault(BODY_FAULTS.extension);
         this.state = EXTENSION_QUOTED;
         return true;
       default:
@@ -216,14 +216,14 @@ export class BodyReader {
         if (byte === CR) this.state = SIZE_LF;
         else if (byte === SEMICOLON) this.state = EXTENSION_NAME_START;
         else if (byte === EQUALS && this.state === EXTENSION_NAME) this.state = EXTENSION_VALUE_START;
-        else if (TOKEN[byte] !== 1 || this.state === EXTENSION_END) return this.fault(FAULTS.extension);
+        else if (TOKEN[byte] !== 1 || this.state === EXTENSION_END) return this.fault(BODY_FAULTS.extension);
         return true;
     }
   }
 
   /** trailer-section = *( field-line CRLF ), RFC 9112 §7.1.2, by the rules for headers. */
   private stepTrailer(byte: number): boolean {
-    if (++this.trailerBytes > TRAILER_LIMIT_BYTES) return this.fault(FAULTS.trailerLimit);
+    if (++this.trailerBytes > TRAILER_LIMIT_BYTES) return this.fault(BODY_FAULTS.trailerLimit);
     switch (this.state) {
       case TRAILER_START:
         this.trailerName = '';
@@ -237,10 +237,10 @@ export class BodyReader {
         return this.stepTrailerName(byte);
       case TRAILER_VALUE:
         if (byte === CR) this.state = TRAILER_LF;
-        else if (VALUE[byte] !== 1) return this.fault(FAULTS.trailer);
+        else if (VALUE[byte] !== 1) return this.fault(BODY_FAULTS.trailer);
         return true;
       default:
-        if (byte !== LF) return this.fault(FAULTS.lineEnd);
+        if (byte !== LF) return this.fault(BODY_FAULTS.lineEnd);
         this.state = TRAILER_START;
         return true;
     }
@@ -248,12 +248,12 @@ export class BodyReader {
 
   private stepTrailerName(byte: number): boolean {
     if (byte === COLON && this.trailerName !== '') {
-      if (FORBIDDEN_TRAILERS.has(this.trailerName)) return this.fault(FAULTS.trailerForbidden);
+      if (FORBIDDEN_TRAILERS.has(this.trailerName)) return this.fault(BODY_FAULTS.trailerForbidden);
       this.state = TRAILER_VALUE;
       return true;
     }
     // SP and HTAB too: no obs-fold, no white space before the colon.
-    if (byte === SP || byte === HTAB || TOKEN[byte] !== 1) return this.fault(FAULTS.trailer);
+    if (byte === SP || byte === HTAB || TOKEN[byte] !== 1) return this.fault(BODY_FAULTS.trailer);
     this.trailerName += String.fromCharCode(byte).toLowerCase();
     return true;
   }

@@ -8,7 +8,7 @@ export interface Fault {
   readonly text: string;
 }
 
-export const FAULTS = {
+export const HEAD_FAULTS = {
   // The request line, RFC 9112 §2 and §3.
   requestLine: { status: 400, text: 'malformed request line' },
   method: { status: 400, text: 'malformed method' },
@@ -36,7 +36,11 @@ export const FAULTS = {
   codingOnOld: { status: 400, text: 'Transfer-Encoding on HTTP/1.0' },
   lengthAndCoding: { status: 400, text: 'both Content-Length and Transfer-Encoding' },
   expectation: { status: 417, text: 'unknown expectation' },
-  // Bodies, RFC 9112 §7.1.
+} as const satisfies Readonly<Record<string, Fault>>;
+
+/** RFC 9112 §7.1. */
+export const BODY_FAULTS = {
+  lineEnd: HEAD_FAULTS.lineEnd,
   bodyLimit: { status: 413, text: 'request body too large' },
   chunkSize: { status: 400, text: 'malformed chunk size' },
   chunkEnd: { status: 400, text: 'chunk longer than its size' },

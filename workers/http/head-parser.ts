@@ -27,7 +27,7 @@ import {
   VALUE,
   ZERO,
 } from './characters.ts';
-import { FAULTS, type Fault } from './faults.ts';
+import { type Fault, HEAD_FAULTS } from './faults.ts';
 import { HeaderRules } from './header-rules.ts';
 import { type Method, OFFSETS_A_HEADER, RequestHead } from './request-head.ts';
 import { isAuthority } from './target.ts';
@@ -150,7 +150,7 @@ export class HeadParser {
     }
     if (state === START_LF && pos < bound) {
       // One empty line is passed over: some clients end a body with a CRLF too many. It counts towards the limits.
-      if (buffer[pos] !== LF) return this.fault(FAULTS.lineEnd);
+      if (buffer[pos] !== LF) return this.fault(HEAD_FAULTS.lineEnd);
       pos++;
       this.mark = pos - start;
       state = METHOD;
@@ -160,10 +160,10 @@ export class HeadParser {
       if (pos < bound) {
         const method = start + this.mark;
         if (buffer[pos] !== SP || pos === method) {
-          return this.fault(buffer[pos] === SP || pos === method ? FAULTS.requestLine : FAULTS.method);
+          return this.fault(buffer[pos] === SP || pos === method ? HEAD_FAULTS.requestLine : HEAD_FAULTS.method);
         }
         const known = methodOf(buffer, method, pos);
-        if (known === null) return this.fault(FAULTS.unknownMethod);
+        if (known === null) return this.fault(HEAD_FAULTS.unknownMethod);
         this.head.method = known;
         pos++;
         this.mark = pos - start;
@@ -178,7 +178,7 @@ export class HeadParser {
         pos++;
       }
       if (pos < bound) {
-        if (buffer[pos] !== SP || !this.setTarget(buffer, start, pos - start)) return this.fault(FAULTS.target);
+        if (buffer[pos] !== SP || !this.setTarget(buffer, start, pos - start)) return this.fault(HEAD_FAULTS.target);
         pos++;
         this.mark = pos - start;
         state = VERSION;
@@ -189,11 +189,11 @@ export class HeadParser {
         const at = pos - start - this.mark;
         const byte = buffer[pos] as number;
         if (at === VERSION_LENGTH) {
-          if (byte !== CR) return this.fault(FAULTS.version);
+          if (byte !== CR) return this.fault(HEAD_FAULTS.version);
           const version = pos - VERSION_LENGTH;
-          if (buffer[version + 5] !== ZERO + 1) return this.fault(FAULTS.unknownVersion);
+          if (buffer[version + 5] !== ZERO + 1) return this.fault(HEAD_FAULTS.unknownVersion);
           const minor = (buffer[version + 7] as number) - ZERO;
-          if (minor > 1) return this.fault(FAULTS.unknownVersion);
+          if (minor > 1) return this.fault(HEAD_FAULTS.unknownVersion);
           this.head.minorVersion = minor === 1 ? 1 : 0;
           pos++;
           state = LINE_LF;
@@ -205,18 +205,18 @@ export class HeadParser {
             : at === VERSION_PREFIX.length + 1
               ? byte === 0x2e
               : byte >= ZERO && byte <= NINE;
-        if (!fits) return this.fault(FAULTS.version);
+        if (!fits) return this.fault(HEAD_FAULTS.version);
         pos++;
       }
     }
     if (state === LINE_LF && pos < bound) {
-      if (buffer[pos] !== LF) return this.fault(FAULTS.lineEnd);
+      if (buffer[pos] !== LF) return this.fault(HEAD_FAULTS.lineEnd);
       this.state = HEADER_START;
       this.scanned = pos + 1 - start;
       return pos + 1;
     }
 
-    if (pos === limit) return this.fault(FAULTS.targetLimit);
+    if (pos === limit) return this.fault(HEAD_FAULTS.targetLimit);
     this.state = state;
     this.scanned = pos - start;
     return INCOMPLETE;
@@ -244,8 +244,8 @@ export class HeadParser {
           state = END_LF;
         } else {
           // RFC 9112 §5.2: obs-fold; also white space before the first header (§2.2).
-          if (byte === SP || byte === HTAB) return this.fault(FAULTS.folded);
-          if (head.headerCount === this.limits.headerLimit) return this.fault(FAULTS.headerLimit);
+          if (byte === SP || byte === HTAB) return this.fault(HEAD_FAULTS.folded);
+          if (head.headerCount === this.limits.headerLimit) return this.fault(HEAD_FAULTS.headerLimit);
           mark = pos;
           state = NAME;
         }
@@ -254,7 +254,7 @@ export class HeadParser {
         while (pos < bound && tokens[buffer[pos] as number] === 1) pos++;
         if (pos === bound) break;
         // §5.1: no white space between name and colon.
-        if (buffer[pos] !== COLON || pos === mark) return this.fault(FAULTS.name);
+        if (buffer[pos] !== COLON || pos === mark) return this.fault(HEAD_FAULTS.name);
         const at = head.headerCount * OFFSETS_A_HEADER;
         head.offsets[at] = mark - start;
         head.offsets[at + 1] = pos - start;
@@ -271,13 +271,13 @@ export class HeadParser {
       if (state === VALUE_BYTES) {
         while (pos < bound && values[buffer[pos] as number] === 1) pos++;
         if (pos === bound) break;
-        if (buffer[pos] !== CR) return this.fault(buffer[pos] === LF ? FAULTS.lineEnd : FAULTS.value);
+        if (buffer[pos] !== CR) return this.fault(buffer[pos] === LF ? HEAD_FAULTS.lineEnd : HEAD_FAULTS.value);
         pos++;
         state = HEADER_LF;
       }
       if (state === HEADER_LF) {
         if (pos === bound) break;
-        if (buffer[pos] !== LF) return this.fault(FAULTS.lineEnd);
+        if (buffer[pos] !== LF) return this.fault(HEAD_FAULTS.lineEnd);
         let valueEnd = pos - 1;
         while (valueEnd > mark && (buffer[valueEnd - 1] === SP || buffer[valueEnd - 1] === HTAB)) valueEnd--;
         const at = head.headerCount * OFFSETS_A_HEADER;
@@ -292,7 +292,7 @@ export class HeadParser {
         continue;
       }
       if (pos === bound) break;
-      if (buffer[pos] !== LF) return this.fault(FAULTS.lineEnd);
+      if (buffer[pos] !== LF) return this.fault(HEAD_FAULTS.lineEnd);
       pos++;
       const fault = this.rules.finish(head);
       if (fault !== null) return this.fault(fault);
@@ -301,7 +301,7 @@ export class HeadParser {
       return pos;
     }
 
-    if (pos === limit) return this.fault(FAULTS.headLimit);
+    if (pos === limit) return this.fault(HEAD_FAULTS.headLimit);
     this.state = state;
     this.scanned = pos - start;
     this.mark = mark - start;

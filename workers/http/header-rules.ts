@@ -8,7 +8,7 @@
 // Transfer-Encoding that is a fault.
 
 import { COMMA, CR, equalsIgnoringCase, HTAB, SP, ZERO } from './characters.ts';
-import { FAULTS, type Fault } from './faults.ts';
+import { type Fault, HEAD_FAULTS } from './faults.ts';
 import type { RequestHead } from './request-head.ts';
 import { isAuthority } from './target.ts';
 
@@ -53,8 +53,8 @@ export class HeaderRules {
     switch (nameEnd - nameStart) {
       case 4:
         if (!equalsIgnoringCase(buffer, nameStart, 'host')) return null;
-        if (++this.hosts > 1) return FAULTS.hosts;
-        return isAuthority(buffer, valueStart, valueEnd) ? null : FAULTS.host;
+        if (++this.hosts > 1) return HEAD_FAULTS.hosts;
+        return isAuthority(buffer, valueStart, valueEnd) ? null : HEAD_FAULTS.host;
       case 6:
         if (!equalsIgnoringCase(buffer, nameStart, 'expect')) return null;
         this.expectSeen = true;
@@ -85,8 +85,8 @@ export class HeaderRules {
       head.keepAlive = this.keepAliveListed && !this.closeListed;
       return null;
     }
-    if (this.hosts === 0) return FAULTS.noHost;
-    if (this.expectUnknown) return FAULTS.expectation;
+    if (this.hosts === 0) return HEAD_FAULTS.noHost;
+    if (this.expectUnknown) return HEAD_FAULTS.expectation;
     head.keepAlive = !this.closeListed;
     head.upgrade = this.upgradeListed && this.upgradeSeen;
     head.expectsContinue = this.expectSeen && (head.bodyKind === 'chunked' || head.contentLength > 0);
@@ -111,19 +111,18 @@ export class HeaderRules {
 
   /** RFC 9110 §8.6, RFC 9112 §6.3. A list of equal values, which a recipient may accept, is a fault here. */
   private lookAtContentLength(head: RequestHead, start: number, end: number): Fault | null {
-    if (this.lengthSeen) return FAULTS.lengths;
+    if (this.lengthSeen) return HEAD_FAULTS.lengths;
     this.lengthSeen = true;
-    if (this.codingSeen) return FAULTS.lengthAndCoding;
-    if (start === end) return FAULTS.length;
+    if (this.codingSeen) return HEAD_FAULTS.lengthAndCoding;
+    if (start === end) return HEAD_FAULTS.length;
     const { buffer } = head;
     let length = 0;
     for (let pos = start; pos < end; pos++) {
       const digit = (buffer[pos] as number) - ZERO;
-      if (digit < 0 || digit > 9 || length > (Number.MAX_SAFE_INTEGER - digit) / 10) return FAULTS.length;
+      if (digit < 0 || digit > 9 || length > (Number.MAX_SAFE_INTEGER - digit) / 10) return HEAD_FAULTS.length;
       length = length * 10 + digit;
     }
-    // A HTAB behind the digits is white space by RFC 9110, and a fault to llhttp before 9.4; no client sends one.
-    for (let pos = end; buffer[pos] !== CR; pos++) if (buffer[pos] === HTAB) return FAULTS.length;
+    if (tabFollows(buffer, end)) return HEAD_FAULTS.length;
     head.bodyKind = 'length';
     head.contentLength = length;
     return null;
@@ -131,18 +130,19 @@ export class HeaderRules {
 
   /** RFC 9112 §6.1: chunked is the one coding that the gateway knows. */
   private lookAtTransferEncoding(head: RequestHead, start: number, end: number): Fault | null {
-    if (this.codingSeen) return FAULTS.codings;
+    if (this.codingSeen) return HEAD_FAULTS.codings;
     this.codingSeen = true;
-    if (this.lengthSeen) return FAULTS.lengthAndCoding;
-    if (head.minorVersion === 0) return FAULTS.codingOnOld;
+    if (this.lengthSeen) return HEAD_FAULTS.lengthAndCoding;
+    if (head.minorVersion === 0) return HEAD_FAULTS.codingOnOld;
     if (!is(head.buffer, start, end, 'chunked')) {
       // §6.3: 400 where chunked is not last, for the body's end cannot be known; §6.1: 501 for a coding beneath it.
       const codings = head.buffer.toString('latin1', start, end).toLowerCase().split(',');
       const names = codings.map((coding) => coding.trim());
       const beneath = names.slice(0, -1);
       const ends = names.at(-1) === 'chunked' && !beneath.includes('chunked') && !beneath.includes('');
-      return ends ? FAULTS.unknownCoding : FAULTS.coding;
+      return ends ? HEAD_FAULTS.unknownCoding : HEAD_FAULTS.coding;
     }
+    if (tabFollows(head.buffer, end)) return HEAD_FAULTS.coding;
     head.bodyKind = 'chunked';
     return null;
   }
@@ -151,4 +151,13 @@ export class HeaderRules {
 /** Whether the bytes are `lowerCaseText` in any case, no more and no less. */
 function is(buffer: Buffer, start: number, end: number, lowerCaseText: string): boolean {
   return end - start === lowerCaseText.length && equalsIgnoringCase(buffer, start, lowerCaseText);
+}
+
+/**
+ * Whether there is a HTAB between a value and its line's CR. White space by RFC 9110 §5.6.3, yet llhttp takes it for part of
+ * what decides where a body ends: such disagreements are what smuggling is made of, and no client sends one.
+ */
+function tabFollows(buffer: Buffer, valueEnd: number): boolean {
+  for (let pos = valueEnd; buffer[pos] !== CR; pos++) if (buffer[pos] === HTAB) return true;
+  return false;
 }

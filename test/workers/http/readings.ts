@@ -206,7 +206,7 @@ export function difference(ours: Reading, nodes: Reading, bytes: Buffer): string
     const options = optionsIn(mine.headers, 'connection');
     if (!tabbed && optionsIn(mine.headers, 'proxy-connection') === '') {
       if (mine.upgrade !== (theirs.upgrade && !onOld)) return `message ${i}: upgrade is ${mine.upgrade} by ours`;
-      const keepAlive = theirs.keepAlive && !(onOld && /(^|,) *close *(,|$)/i.test(options));
+      const keepAlive = theirs.keepAlive && !(onOld && /(^|,)[ \t]*close[ \t]*(,|$)/i.test(options));
       if (mine.keepAlive !== keepAlive) return `message ${i}: keepAlive is ${mine.keepAlive} by ours`;
     }
     // Node reads no further than here: behind an upgrade, or where it says that the connection ends.

@@ -6,111 +6,95 @@
 
 import type { Random } from './random.ts';
 
-export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'] as const;
-const ODD_METHODS = [
-  'get',
-  'GE',
-  'GETT',
-  'CONNECT',
-  'TRACE',
-  'QUERY',
-  'PRI',
-  'M-SEARCH',
-  'SOURCE',
-  '',
-  ' GET',
-  'G\tT',
-  '\r\nGET',
+// biome-ignore format: a list, read across
+export const METHODS = [
+  'GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH',
+] as const;
+// biome-ignore format: a list, read across
+export const ODD_METHODS = [
+  'get', 'GE', 'GETT', 'CONNECT', 'TRACE', 'QUERY', 'PRI', 'M-SEARCH', 'SOURCE', '', ' GET', 'G\tT', '\r\nGET',
 ];
 
+// biome-ignore format: a list, read across
 export const TARGETS = [
-  '/',
-  '/sse/alice',
-  '/sse/al%20ice?channel=b&channel=c',
-  '/a?b?c=/d',
-  '//',
-  'http://host/x?y',
-  'HTTPS://h:1',
+  '/', '/sse/alice', '/sse/al%20ice?channel=b&channel=c', '/a?b?c=/d', '//', 'http://host/x?y', 'HTTPS://h:1',
 ];
-const ODD_TARGETS = [
-  '*', '?x', '/a#b', '/é', '/a b', '', 'http://', 'http:///x', 'http://a@b/', 'ftp://h/', 'h:80', 'http://h?q', 'http://[::1]:8/',
-  'http://h#f', '/\u007f', '/a\t', 'x', 'http:/h', 'http://h\\x/', '/"<>\\^`{|}', '*x', 'http://[h/', 'http://h:x/', '/%zz',
-]; // biome-ignore format: a list to be read as one
-
-export const VERSIONS = ['HTTP/1.1', 'HTTP/1.1', 'HTTP/1.1', 'HTTP/1.0'];
-const ODD_VERSIONS = [
-  'HTTP/2.0',
-  'HTTP/1.2',
-  'HTTP/0.9',
-  'http/1.1',
-  'HTTP/1.10',
-  'HTTP/01.1',
-  'HTTP/1,1',
-  'HTTP/ 1.1',
-  'HTTP/1.1 ',
-  'HTTP/11',
-  '',
+// biome-ignore format: a list, read across
+export const ODD_TARGETS = [
+  '*', '?x', '/a#b', '/é', '/a b', '', 'http://', 'http:///x', 'http://a@b/', 'ftp://h/', 'h:80', 'http://h?q',
+  'http://[::1]:8/', 'http://h#f', '/\u007f', '/a\t', 'x', 'http:/h', 'http://h\\x/', '/"<>\\^`{|}', '*x',
+  'http://[h/', 'http://h:x/', '/%zz',
 ];
 
+// biome-ignore format: a list, read across
+export const VERSIONS = [
+  'HTTP/1.1', 'HTTP/1.1', 'HTTP/1.1', 'HTTP/1.0',
+];
+// biome-ignore format: a list, read across
+export const ODD_VERSIONS = [
+  'HTTP/2.0', 'HTTP/1.2', 'HTTP/0.9', 'http/1.1', 'HTTP/1.10', 'HTTP/01.1', 'HTTP/1,1', 'HTTP/ 1.1', 'HTTP/1.1 ',
+  'HTTP/11', '',
+];
+
+// biome-ignore format: a list, read across
 export const HEADERS = [
-  'Accept: text/event-stream', 'accept-language:de,en;q=0.5', 'User-Agent: \t curl/8.5 \t', 'Cookie: a="b;c"; d=é', 'X-Empty:',
-  'X-White: \t ', 'Connection: keep-alive', 'Connection: Close', 'Connection: Upgrade, HTTP2-Settings', 'Upgrade: websocket',
-  'Connection: foo , close', 'Last-Event-ID: 12', 'Expect: 100-continue', 'X-Colon: a:b:c', "!#$%&'*+-.^_`|~0: token",
-]; // biome-ignore format: a list to be read as one
-const ODD_HEADERS = [
-  'Host: a', 'host:', 'Host: a b', 'Host: a/b', 'Host: u@a', 'Host: [::1]:80', 'Host: a:b', 'Host : a', ' Host: a', 'Host\t: a',
-  'Content-Length: 0', 'Content-Length: 3', 'content-length: 03', 'Content-Length: +3', 'Content-Length: -1', 'Content-Length: 3, 3',
-  'Content-Length: 3 3', 'Content-Length:', 'Content-Length: 0x3', 'Content-Length: 18446744073709551617', 'Content-Length: 9007199254740992',
-  'Content-Length: 3\t', 'Content-Length: \u000b3', 'Content-Length: 3;', 'Content-Length: 1e1', 'Content_Length: 3',
-  'Transfer-Encoding: chunked', 'transfer-encoding:CHUNKED ', 'Transfer-Encoding: gzip, chunked', 'Transfer-Encoding: chunked, gzip',
-  'Transfer-Encoding: chunked, chunked', 'Transfer-Encoding: identity', 'Transfer-Encoding: xchunked', 'Transfer-Encoding: "chunked"',
-  'Transfer-Encoding:', 'Transfer-Encoding: chunked;q=1', 'Transfer-Encoding : chunked', 'Transfer-Encoding: ,chunked',
-  'Transfer-Encoding: chunked,', 'Transfer-Encoding: \u000bchunked', 'Transfer-Encoding: gzip', ' folded', '\tfolded', 'NoColon', ': no name', 'a b: c', 'a\u0000: b',
-  'a: \u0000', 'a: b\u007f', 'a: b\u0001c', 'é: a', 'a: b\rc', 'a: b\nc', 'a: b\nTransfer-Encoding: chunked', 'a: b\r', '(a): b', 'a"b: c',
-  'Connection: close, keep-alive', 'Connection: keep-alive, close', 'Connection: ,, close ,', 'Connection: closed', 'Connection: x-close',
-  'Connection: close foo', 'Connection: keep-alive x', 'Connection: keep-alivee', 'Connection:upgrade', 'Connection: upgrade;x', 'Connection: "close"',
-  'Connection:', 'Connection: Keep-Alive\t,\tUpgrade',
-  'Connection: upgrade\t', 'Upgrade:', 'Upgrade: h2c', 'Expect: 200-ok', 'Expect:', 'Keep-Alive: timeout=5',
-  'Proxy-Connection: close',
-]; // biome-ignore format: a list to be read as one
-
-const CHUNK_TAILS = ['', '', '', ';a', ';a=b', ';a="b;\\"c"', ';a;b=c'];
-const ODD_CHUNK_TAILS = [
-  ' ',
-  ';',
-  ';a=',
-  '; a',
-  ';a b',
-  ';a="b',
-  ' ;a',
-  ';a="b"c',
-  ';a=b=c',
-  '\t',
-  ';a="\n"',
-  ';a\n',
-  '\r',
-  'g',
-  ';a="\\\u0001"',
-  '_',
-  '.0',
+  'Accept: text/event-stream', 'accept-language:de,en;q=0.5', 'User-Agent: \t curl/8.5 \t', 'Cookie: a="b;c"; d=é',
+  'X-Empty:', 'X-White: \t ', 'Connection: keep-alive', 'Connection: Close', 'Connection: Upgrade, HTTP2-Settings',
+  'Upgrade: websocket', 'Connection: foo , close', 'Last-Event-ID: 12', 'Expect: 100-continue', 'X-Colon: a:b:c',
+  "!#$%&'*+-.^_`|~0: token",
 ];
-const ODD_SIZES = ['0x3', '+3', '-3', ' 3', '', 'fffffffffffffffff', '00000000000000000003', 'FFFFFFFFFFFFFFFF', '3 '];
-const TRAILERS = ['X-Sum: 1', 'x:', 'Server-Timing: a;dur=1'];
-const ODD_TRAILERS = [
-  'Content-Length: 1',
-  'Transfer-Encoding: chunked',
-  'Host: x',
-  'no colon',
-  ' x: y',
-  'x : y',
-  'x: \u0000',
-  'x: a\nb',
+// biome-ignore format: a list, read across
+export const ODD_HEADERS = [
+  'Host: a', 'host:', 'Host: a b', 'Host: a/b', 'Host: u@a', 'Host: [::1]:80', 'Host: a:b', 'Host : a', ' Host: a',
+  'Host\t: a', 'Content-Length: 0', 'Content-Length: 3', 'content-length: 03', 'Content-Length: +3',
+  'Content-Length: -1', 'Content-Length: 3, 3', 'Content-Length: 3 3', 'Content-Length:', 'Content-Length: 0x3',
+  'Content-Length: 18446744073709551617', 'Content-Length: 9007199254740992', 'Content-Length: 3\t',
+  'Content-Length: \u000b3', 'Content-Length: 3;', 'Content-Length: 1e1', 'Content_Length: 3',
+  'Transfer-Encoding: chunked', 'transfer-encoding:CHUNKED ', 'Transfer-Encoding: gzip, chunked',
+  'Transfer-Encoding: chunked, gzip', 'Transfer-Encoding: chunked, chunked', 'Transfer-Encoding: identity',
+  'Transfer-Encoding: xchunked', 'Transfer-Encoding: "chunked"', 'Transfer-Encoding:',
+  'Transfer-Encoding: chunked;q=1', 'Transfer-Encoding : chunked', 'Transfer-Encoding: ,chunked',
+  'Transfer-Encoding: chunked,', 'Transfer-Encoding: \u000bchunked', 'Transfer-Encoding: gzip',
+  'Transfer-Encoding: chunked\t', 'Transfer-Encoding:\tchunked', 'Content-Length:\t3', 'Content-Length: 3 ',
+  'Connection: x,\tclose', ' folded', '\tfolded', 'NoColon', ': no name', 'a b: c', 'a\u0000: b', 'a: \u0000',
+  'a: b\u007f', 'a: b\u0001c', 'é: a', 'a: b\rc', 'a: b\nc', 'a: b\nTransfer-Encoding: chunked', 'a: b\r', '(a): b',
+  'a"b: c', 'Connection: close, keep-alive', 'Connection: keep-alive, close', 'Connection: ,, close ,',
+  'Connection: closed', 'Connection: x-close', 'Connection: close foo', 'Connection: keep-alive x',
+  'Connection: keep-alivee', 'Connection:upgrade', 'Connection: upgrade;x', 'Connection: "close"', 'Connection:',
+  'Connection: Keep-Alive\t,\tUpgrade', 'Connection: upgrade\t', 'Upgrade:', 'Upgrade: h2c', 'Expect: 200-ok',
+  'Expect:', 'Keep-Alive: timeout=5', 'Proxy-Connection: close',
+];
+
+// biome-ignore format: a list, read across
+export const CHUNK_TAILS = [
+  '', '', '', ';a', ';a=b', ';a="b;\\"c"', ';a;b=c',
+];
+// biome-ignore format: a list, read across
+export const ODD_CHUNK_TAILS = [
+  ' ', ';', ';a=', '; a', ';a b', ';a="b', ' ;a', ';a="b"c', ';a=b=c', '\t', ';a="\n"', ';a\n', '\r', 'g',
+  ';a="\\\u0001"', '_', '.0',
+];
+// biome-ignore format: a list, read across
+const ODD_SIZES = [
+  '0x3', '+3', '-3', ' 3', '', 'fffffffffffffffff', '00000000000000000003', 'FFFFFFFFFFFFFFFF', '3 ',
+];
+// biome-ignore format: a list, read across
+export const TRAILERS = [
+  'X-Sum: 1', 'x:', 'Server-Timing: a;dur=1',
+];
+// biome-ignore format: a list, read across
+export const ODD_TRAILERS = [
+  'Content-Length: 1', 'Transfer-Encoding: chunked', 'Host: x', 'no colon', ' x: y', 'x : y', 'x: \u0000', 'x: a\nb',
   'é: x',
 ];
 
-const LINE_ENDS = ['\r\n', '\n', '\r', '\r\r\n', '\n\r', '\r\n\r\n', ' \r\n', '\r\n ', ''];
+// biome-ignore format: a list, read across
+const LINE_ENDS = [
+  '\r\n', '\n', '\r', '\r\r\n', '\n\r', '\r\n\r\n', ' \r\n', '\r\n ', '',
+];
 
 /** Bytes that parsers stumble over, for changes. */
+// biome-ignore format: a list, read across
 export const BYTES = [
   0x00, 0x09, 0x0a, 0x0a, 0x0b, 0x0d, 0x0d, 0x20, 0x20, 0x22, 0x23, 0x2c, 0x30, 0x31, 0x3a, 0x3b, 0x3d, 0x41, 0x5c,
   0x61, 0x7f, 0x80, 0xff,
