@@ -35,7 +35,7 @@ const usage = (bench: string, { connections, messages }: Sizes) => `Usage: npm r
   --settle-seconds N  longest wait for the memory to stand still (30)
   --redis             Longwire on a redis-server of this run's own
   --node PATH         Node of the subjects (the one that runs this)
-  --node-flags LIST   flags for it, one text
+  --node-flags LIST   flags for all processes of the subjects, one text; must be allowed in NODE_OPTIONS
   --json FILE         raw results (a file in the folder for temporary files)`;
 
 /** What differs between benchmarks when nothing is said. */

@@ -18,7 +18,7 @@ export type SubjectName = (typeof SUBJECT_NAMES)[number];
 
 export interface SubjectSettings {
   node: string;
-  /** Flags for the subject's Node, all its processes. */
+  /** Flags for all processes of the subject, worker and primary alike: they go by NODE_OPTIONS. */
   nodeFlags: string[];
   workers: number;
   redisUrl: string;
@@ -37,8 +37,10 @@ export function processesOf(name: SubjectName, settings: SubjectSettings): numbe
 export async function planOf(name: SubjectName | 'bare', settings: SubjectSettings): Promise<SubjectPlan> {
   const [port = 0, adminPort = 0] = name === 'bare' ? [] : await freePorts(2);
   const url = `http://127.0.0.1:${port}/healthz`;
-  const node = (script: string) => ({ name, command: settings.node, args: [...settings.nodeFlags, built(script)] });
-  const env = { PORT: String(port) };
+  const node = (script: string) => ({ name, command: settings.node, args: [built(script)] });
+  const flags: Record<string, string> =
+    settings.nodeFlags.length === 0 ? {} : { NODE_OPTIONS: settings.nodeFlags.join(' ') };
+  const env = { ...flags, PORT: String(port) };
   switch (name) {
     case 'longwire':
       return {
@@ -60,7 +62,7 @@ export async function planOf(name: SubjectName | 'bare', settings: SubjectSettin
     case 'epoll':
       return { name, command: epoll, args: [], env, port, apiKey: '', readyUrl: url };
     case 'bare':
-      return { ...node('bench/reference/bare.js'), env: {}, port: 0, apiKey: '', readyUrl: null };
+      return { ...node('bench/reference/bare.js'), env: flags, port: 0, apiKey: '', readyUrl: null };
   }
 }
 
