@@ -39,7 +39,10 @@ export const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n', 'la
  */
 const RETRY_AFTER_SECONDS = 5;
 
-/** Texts are constants of ours, some 40 with their fields; more than this many are built anew each time. */
+/**
+ * Texts are constants of ours, some 40; fields may name any origin that is allowed. When there are more than this many the
+ * cache begins anew.
+ */
 const FAULT_CACHE_LIMIT = 128;
 
 export interface AnswerOptions {
@@ -61,6 +64,8 @@ interface CachedFault {
   answer: Buffer;
 }
 
+const RETRY_LATER = `Retry-After: ${RETRY_AFTER_SECONDS}\r\n`;
+
 const faults = new Map<string, CachedFault>();
 
 let dateSecond = -1;
@@ -69,7 +74,7 @@ let dateText = '';
 /**
  * A whole answer that ends the connection: `Connection: close`, the text as its body.
  *
- * A 405 must be given its Allow (RFC 9110 §15.5.6); a 503 has a Retry-After unless `fields` has something else to say.
+ * A 405 must be given its Allow (RFC 9110 §15.5.6); a 503 has a Retry-After unless `fields` holds another.
  *
  * @param text A constant, for people; a line end is added.
  * @param fields Further field lines, each made by `field`.
@@ -83,14 +88,15 @@ export function faultAnswer(status: number, text: string, fields = '', headOnly 
   const made = answer({
     status,
     body: `${text}\n`,
-    fields: status === 503 && fields === '' ? field('Retry-After', String(RETRY_AFTER_SECONDS)) : fields,
+    fields: status === 503 && !fields.includes('Retry-After: ') ? fields + RETRY_LATER : fields,
     keepAlive: false,
     headOnly,
   });
   if (cached !== undefined) {
     cached.second = second;
     cached.answer = made;
-  } else if (faults.size < FAULT_CACHE_LIMIT) {
+  } else {
+    if (faults.size === FAULT_CACHE_LIMIT) faults.clear();
     faults.set(key, { second, answer: made });
   }
   return made;

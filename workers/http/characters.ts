@@ -48,7 +48,7 @@ export const HEX_VALUE = Uint8Array.from({ length: 256 }, (_, byte) => {
 });
 
 /** ASCII lower case; all else as it is. `byte | 0x20` would make '_' and DEL, CR and '-' the same. */
-export const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte));
+const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte));
 
 /** Whether the bytes from `at` on are `lowerCaseText` in any case. The caller has compared the lengths. */
 export function equalsIgnoringCase(buffer: Buffer, at: number, lowerCaseText: string): boolean {

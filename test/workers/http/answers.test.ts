@@ -36,6 +36,8 @@ describe('a fault', () => {
     assert.match(faultAnswer(503, 'full').toString('latin1'), /\r\nRetry-After: [1-9]\d*\r\n/);
     const own = faultAnswer(503, 'full', field('Retry-After', '60')).toString('latin1');
     assert.deepEqual(own.match(/Retry-After: \d+/g), ['Retry-After: 60']);
+    const both = faultAnswer(503, 'full', field('Vary', 'Origin')).toString('latin1');
+    assert.match(both, /\r\nVary: Origin\r\nRetry-After: \d+\r\n/);
   });
 
   it('leaves out the body for a HEAD, not its length', () => {

@@ -43,12 +43,9 @@ describe("beside Node's http server", () => {
 
   async function statusOf(head: string): Promise<number> {
     const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
-    let text = '';
-    socket.setEncoding('latin1').on('data', (chunk) => {
-      text += chunk;
-    });
     socket.write(head, 'latin1');
-    await once(socket, 'end');
+    // The status line comes in one piece with its head.
+    const [text] = (await once(socket.setEncoding('latin1'), 'data')) as [string];
     socket.destroy();
     return Number(text.split(' ', 2)[1]);
   }
