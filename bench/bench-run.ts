@@ -4,13 +4,15 @@
 // (with the CPU time that the serving processes spent on it). Order of the runs: every subject once, then every subject
 // again, so that a slow minute of the machine meets all of them; figures are medians over the runs.
 
+import { errorText } from '../src/errors.ts';
+import { startRedis } from '../test/harness/redis.ts';
 import { nowMs, sleep } from './clock.ts';
 import { BenchError, Crowd, type RoundResult } from './crowd.ts';
 import type { Tally } from './load/orders.ts';
 import { machine } from './machine.ts';
 import type { Options } from './options.ts';
 import { type CpuMs, cpuOf, machineCpu } from './processes.ts';
-import { httpPublisher, type Publisher, redisPublisher, startRedis } from './publisher.ts';
+import { httpPublisher, type Publisher, redisPublisher } from './publisher.ts';
 import { none, type Outcome, type Row } from './report.ts';
 import { median, percentile } from './statistics.ts';
 import { type Subject, startSubject } from './subjects/subject.ts';
@@ -66,7 +68,7 @@ export async function runAll<Figures>(
   options: Options,
   measure: (stage: Stage) => Promise<Figures>,
 ): Promise<Outcome<Figures> & { notes: string[] }> {
-  const redis = options.redis ? await startRedis() : null;
+  const redis = options.redis ? await startRedis().catch(noRedis) : null;
   const settings: SubjectSettings = {
     node: options.node,
     nodeFlags: options.nodeFlags,
@@ -90,9 +92,13 @@ export async function runAll<Figures>(
       }
     }
   } finally {
-    redis?.stop();
+    await redis?.stop();
   }
   return { machine: facts, results, notes };
+}
+
+function noRedis(error: unknown): never {
+  throw new BenchError(`redis-server did not start, is it installed? ${errorText(error)}`);
 }
 
 function whyNot(name: SubjectName, connections: number, settings: SubjectSettings): string | null {

@@ -13,7 +13,7 @@ import type { Connected, ConnectOrder, FromClient, RoundReport, Tally, ToClient 
 import { makePayload } from './load/payload.ts';
 import { mergeSorted } from './statistics.ts';
 
-export const CONNECTIONS_A_CLIENT = 18_000;
+const CONNECTIONS_A_CLIENT = 18_000;
 const WARM_UP_CONNECTIONS = 400;
 const START_LIMIT_MS = 20_000;
 const REPORT_LIMIT_MS = 20_000;

@@ -1,5 +1,6 @@
 // The benchmarks' command line: whole numbers, lists and texts with defaults, all faults told in one line.
 
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { BenchError } from './crowd.ts';
 import { SUBJECT_NAMES, type SubjectName } from './subjects/subjects.ts';
@@ -77,7 +78,7 @@ export function readOptions(bench: string, sizes: Sizes): Options {
     inFlight: whole('in-flight', values['in-flight'], 1_024, 1, 4_096),
     settleSeconds: whole('settle-seconds', values['settle-seconds'], 30, 3, 300),
     redis: values.redis ?? false,
-    node: values.node ?? process.execPath,
+    node: values.node === undefined ? process.execPath : commandPath(values.node),
     nodeFlags: values['node-flags']?.split(/\s+/).filter((flag) => flag !== '') ?? [],
     json: values.json ?? '',
   };
@@ -88,6 +89,11 @@ function whole(name: string, text: string | undefined, otherwise: number, least:
   const value = Number(text);
   if (Number.isInteger(value) && value >= least && value <= most) return value;
   throw new BenchError(`--${name} is ${text}: a whole number from ${least} to ${most} is wanted`);
+}
+
+/** Subjects run in another folder: a relative path is taken from this one, a bare name from PATH. */
+function commandPath(command: string): string {
+  return command.includes('/') ? resolve(command) : command;
 }
 
 function subjectList(text: string): SubjectName[] {

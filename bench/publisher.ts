@@ -5,14 +5,13 @@
 // time. The moment in the payload is taken when the call that carries it is made, so that a latency holds the call, the
 // broker, the delivery and the client's reading; the order of channels is that of their connections.
 
-import { spawn } from 'node:child_process';
 import { Agent, request } from 'node:http';
 import { Redis } from 'ioredis';
-import { nowMs, sleep } from './clock.ts';
+import { nowMs } from './clock.ts';
 import { BenchError } from './crowd.ts';
 import { channelName } from './load/orders.ts';
 import { makePayload } from './load/payload.ts';
-import { freePorts, type SubjectPlan } from './subjects/subject.ts';
+import type { SubjectPlan } from './subjects/subject.ts';
 
 const BATCH_CHANNELS = 500;
 const CALLS_IN_FLIGHT = 2;
@@ -117,35 +116,4 @@ function post(agent: Agent, plan: SubjectPlan, path: string, body: object): Prom
     call.on('error', reject);
     call.end(text);
   });
-}
-
-/** A Redis server of this run's own, without persistence, on loopback. */
-export async function startRedis(): Promise<{ url: string; pid: number; stop(): void }> {
-  const [port = 0] = await freePorts(1);
-  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
-  const child = spawn('redis-server', args, { stdio: 'ignore' });
-  const stop = () => {
-    child.kill('SIGKILL');
-  };
-  process.on('exit', stop);
-  let failure: Error | null = null;
-  child.on('error', (error) => {
-    failure = error;
-  });
-  const url = `redis://127.0.0.1:${port}`;
-  const probe = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
-  probe.on('error', () => undefined);
-  for (let tries = 0; tries < 100 && failure === null; tries++) {
-    await sleep(50);
-    const answer = await probe.connect().then(
-      () => probe.ping(),
-      () => null,
-    );
-    if (answer === 'PONG') {
-      probe.disconnect();
-      return { url, pid: child.pid ?? 0, stop };
-    }
-  }
-  stop();
-  throw new BenchError('redis-server did not start: is it installed?');
 }

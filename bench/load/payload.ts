@@ -7,7 +7,7 @@ const SPACE = 0x20;
 const ZERO = 0x30;
 
 /** The least size that holds every sequence and moment; smaller sizes asked for are raised to it. */
-export const PAYLOAD_LEAST_BYTES = 32;
+const PAYLOAD_LEAST_BYTES = 32;
 
 export function makePayload(sequence: number, publishedAtMs: number, bytes: number): string {
   return `${sequence} ${Math.round(publishedAtMs * 1000)}`.padEnd(Math.max(bytes, PAYLOAD_LEAST_BYTES), ' ');

@@ -7,6 +7,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
+import { errorText } from '../../src/errors.ts';
 import { nowMs, sleep } from '../clock.ts';
 import { BenchError } from '../crowd.ts';
 import { processTree } from '../processes.ts';
@@ -71,7 +72,7 @@ export async function startSubject(plan: SubjectPlan): Promise<Subject> {
     await ready(plan, child);
   } catch (error) {
     await subject.stop();
-    throw new BenchError(`${error instanceof Error ? error.message : error}\n${output}`);
+    throw new BenchError(`${errorText(error)}\n${output}`);
   }
   return subject;
 }
