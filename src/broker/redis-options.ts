@@ -31,7 +31,7 @@ export interface RedisAddress {
 /** @throws TypeError when `url` is no URL; configuration has looked at it before. */
 export function parseRedisUrl(url: string): RedisAddress {
   if (url.startsWith('/') || url.startsWith('unix:')) {
-    const { pathname, searchParams } = new URL(url, 'unix:');
+    const { pathname, searchParams } = new URL(url, 'unix:///');
     const path = decodeURIComponent(pathname);
     return { options: { path, db: Number(searchParams.get('db') ?? 0) }, text: path };
   }

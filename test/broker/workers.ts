@@ -1,0 +1,132 @@
+// Forked workers around one broker, with the test in the primary's place: it holds the relay of the embedded broker.
+
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { RelayedPublication } from '../../src/ipc.ts';
+import { createLog } from '../../src/log.ts';
+import { portToWorker, Relay } from '../../src/primary/relay.ts';
+import { Recorder } from './recorder.ts';
+import type { FromTestWorker, FromWorkerProcess, ToTestWorker } from './test-worker.ts';
+
+const PROGRAM = fileURLToPath(new URL('./test-worker.js', import.meta.url));
+
+/** How a publish call ended that the broker did not take. */
+export class PublishFailure extends Error {
+  readonly kind: string;
+  constructor(kind: string, text: string) {
+    super(text);
+    this.kind = kind;
+  }
+}
+
+export interface TestWorker {
+  readonly id: number;
+  readonly pid: number;
+  readonly process: ChildProcess;
+  readonly recorder: Recorder;
+  readonly log: Extract<FromTestWorker, { test: 'log' }>['line'][];
+  /** @throws PublishFailure */
+  publish(...publications: RelayedPublication[]): Promise<void>;
+}
+
+export interface TestWorkersOptions {
+  /** null for the embedded broker. */
+  redis: { url: string; prefix: string } | null;
+  /** Added to the workers' environment. */
+  env?: Record<string, string>;
+  backlogLimitBytes?: number;
+}
+
+export class TestWorkers {
+  readonly all: TestWorker[] = [];
+  readonly relay: Relay;
+  /** While false, the embedded broker's primary hears nothing of what workers publish. */
+  relaying = true;
+  readonly #options: TestWorkersOptions;
+
+  constructor(options: TestWorkersOptions) {
+    this.#options = options;
+    const quiet = createLog('error', 'test');
+    this.relay = new Relay(quiet, options.backlogLimitBytes);
+  }
+
+  static async start(count: number, options: TestWorkersOptions): Promise<TestWorkers> {
+    const workers = new TestWorkers(options);
+    await Promise.all(Array.from({ length: count }, () => workers.add()));
+    return workers;
+  }
+
+  /** Forks a worker; resolves when its broker has started. */
+  async add(): Promise<TestWorker> {
+    const id = this.all.length + 1;
+    const child = fork(PROGRAM, {
+      serialization: 'advanced',
+      env: { ...process.env, ...this.#options.env },
+      execArgv: ['--enable-source-maps'],
+    });
+    const recorder = new Recorder();
+    const log: TestWorker['log'] = [];
+    const calls = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+    let callNumber = 0;
+    const say = (message: ToTestWorker): void => {
+      child.send(message);
+    };
+    const worker: TestWorker = {
+      id,
+      pid: child.pid ?? 0,
+      process: child,
+      recorder,
+      log,
+      publish: (...publications) =>
+        new Promise((resolve, reject) => {
+          const call = ++callNumber;
+          calls.set(call, { resolve, reject });
+          say({ test: 'publish', call, publications });
+        }),
+    };
+    this.all.push(worker);
+
+    const started = new Promise<void>((resolve, reject) => {
+      child.on('message', (message: FromWorkerProcess) => {
+        if (!('test' in message)) {
+          if (message.type === 'publish' && this.relaying) this.relay.publish(id, message);
+        } else if (message.test === 'loaded') {
+          if (this.#options.redis === null) this.relay.join(id, portToWorker(child));
+          say({ test: 'start', redis: this.#options.redis });
+        } else if (message.test === 'started') {
+          resolve();
+        } else if (message.test === 'entries') {
+          recorder.add(message.entries);
+        } else if (message.test === 'log') {
+          log.push(message.line);
+        } else {
+          const call = calls.get(message.call);
+          calls.delete(message.call);
+          if (message.error === null) call?.resolve();
+          else call?.reject(new PublishFailure(message.error.kind, message.error.text));
+        }
+      });
+      child.once('exit', (code, signal) => {
+        this.relay.leave(id);
+        for (const call of calls.values()) call.reject(new Error(`worker ${id} is gone`));
+        reject(new Error(`worker ${id} exited with ${code ?? signal}`));
+      });
+    });
+    // Whoever waits for it hears of it; an exit after the start is the test's own doing.
+    started.catch(() => undefined);
+    await started;
+    return worker;
+  }
+
+  async stop(): Promise<void> {
+    const running = this.all.filter(({ process: child }) => child.exitCode === null && child.signalCode === null);
+    await Promise.all(
+      running.map(({ process: child }) => {
+        const exit = once(child, 'exit');
+        child.kill('SIGKILL');
+        return exit;
+      }),
+    );
+  }
+}
