@@ -62,7 +62,7 @@ async function run(config: Config, log: Log): Promise<void> {
   const table = new WorkerTable(config.workers);
   const supervisor = new Supervisor({
     exec: fileURLToPath(new URL('../workers/main.js', import.meta.url)),
-    execArgv: WORKER_FLAGS,
+    execArgv: [...WORKER_FLAGS, ...process.execArgv],
     config,
     connectionLimit: limits.perWorker,
     table,

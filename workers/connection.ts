@@ -15,13 +15,14 @@ import { errorText } from '../src/errors.ts';
 import type { Publication } from '../src/publication.ts';
 import { closeReasonIndex, rejectionIndex, transportIndex } from '../src/stats.ts';
 import { type Encoding, frameOf } from './encoding.ts';
+import type { BodyHandler, Exchange, ServedAnswer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { type AnswerOptions, answer, CONTINUE, faultAnswer } from './http/answers.ts';
 import { BodyReader } from './http/body-reader.ts';
 import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
 import type { Subscriber } from './hub.ts';
-import { type BodyHandler, PendingRequest } from './pending-request.ts';
+import { PendingRequest } from './pending-request.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
 import { DRAIN_MARK_BYTES, type Wire, type WireOwner } from './wire/wire.ts';
@@ -38,7 +39,7 @@ const OUTBOX_ENTRY_BYTES = 128;
 const CR = 0x0d;
 const LF = 0x0a;
 
-export class Connection implements WireOwner, Timed, Subscriber {
+export class Connection implements Exchange, WireOwner, Timed, Subscriber {
   readonly gateway: Gateway;
   readonly wire: Wire;
   state: ConnectionState;
@@ -75,9 +76,8 @@ export class Connection implements WireOwner, Timed, Subscriber {
     this.reject(503, text, reason);
   }
 
-  // What handlers say.
+  // What handlers say: see Exchange.
 
-  /** Answers the request, and goes on to the next one if both sides want that. */
   answer(options: AnswerOptions): void {
     const keepAlive = options.keepAlive && !this.gateway.draining;
     this.wire.write(answer(options.keepAlive === keepAlive ? options : { ...options, keepAlive }));
@@ -94,13 +94,11 @@ export class Connection implements WireOwner, Timed, Subscriber {
     }
   }
 
-  /** Writes an answer that is ready as it is and ends the connection after it. */
   answerLast(whole: Buffer): void {
     this.wire.write(whole);
     this.finish('finished');
   }
 
-  /** Answers with a fault and ends the connection: where the next request would begin is not known or not wanted. */
   reject(status: number, text: string, rejection: Rejection, fields = '', headOnly = false): void {
     const { rejected } = this.gateway.counters;
     const index = rejectionIndex[rejection];
@@ -109,7 +107,6 @@ export class Connection implements WireOwner, Timed, Subscriber {
     this.finish(rejection === 'malformed' ? 'malformed' : 'finished');
   }
 
-  /** Reads the request's body and gives it to `onBody`, which answers, now or later. */
   readBody(head: RequestHead, limitBytes: number, onBody: BodyHandler): void {
     const request = new PendingRequest();
     request.keepAlive = head.keepAlive;
@@ -127,7 +124,6 @@ export class Connection implements WireOwner, Timed, Subscriber {
     }
   }
 
-  /** Becomes a held connection: `first` is written at once, publications of the channels follow. */
   open(encoding: Encoding, channels: string | readonly string[], first: Buffer): void {
     const { gateway } = this;
     this.request = null;
@@ -333,7 +329,7 @@ export class Connection implements WireOwner, Timed, Subscriber {
     this.state = 'busy';
     this.wire.pause();
     this.gateway.wheel.schedule(this, BUSY_LIMIT_MS);
-    onBody(this, body.body()).then(
+    onBody(body.body()).then(
       (options) => this.answerServed(request, options),
       (thrown: unknown) => {
         this.gateway.log.error('an API call failed', { error: errorText(thrown), stack: (thrown as Error)?.stack });
@@ -342,7 +338,7 @@ export class Connection implements WireOwner, Timed, Subscriber {
     );
   }
 
-  private answerServed(request: PendingRequest, options: Omit<AnswerOptions, 'keepAlive'>): void {
+  private answerServed(request: PendingRequest, options: ServedAnswer): void {
     // The peer may have left meanwhile.
     if (this.state !== 'busy') return;
     this.answer({ ...options, keepAlive: request.keepAlive });

@@ -49,8 +49,8 @@ process.on('message', (message: ToWorker) => {
 });
 send({ type: 'hello' });
 
-async function run({ config, connectionLimit }: Assignment): Promise<void> {
-  const log = createLog(config.logLevel, `worker ${cluster.worker?.id ?? process.pid}`);
+async function run({ worker, config, connectionLimit }: Assignment): Promise<void> {
+  const log = createLog(config.logLevel, `worker ${worker}`);
   process.on('uncaughtException', (error) => {
     log.error('uncaught exception: this worker ends', { error: errorText(error), stack: error.stack });
     process.exit(70);

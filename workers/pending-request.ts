@@ -4,13 +4,9 @@
 // Bound: `bytes` holds one head (the parser faults beyond its limit) plus one read, or what one read brought too early:
 // a connection that is being served is not read.
 
-import type { Connection } from './connection.ts';
-import type { AnswerOptions } from './http/answers.ts';
+import type { BodyHandler } from './exchange.ts';
 import type { BodyReader } from './http/body-reader.ts';
 import type { HeadParser } from './http/head-parser.ts';
-
-/** Serves a request whose body is complete. A rejection is our fault: faults of the peer are answers too. */
-export type BodyHandler = (connection: Connection, body: Buffer) => Promise<Omit<AnswerOptions, 'keepAlive'>>;
 
 const NOTHING = Buffer.alloc(0);
 /** A head is usually below 1 KiB; one that is not pays a few copies. */

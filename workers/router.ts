@@ -4,7 +4,7 @@
 // nearly every connection asks for. A miss is answered 404, another method 405 with Allow, `OPTIONS *` 204.
 
 import { handleApi } from './api/handler.ts';
-import type { Connection } from './connection.ts';
+import type { Exchange, Handler } from './exchange.ts';
 import { handleHealth } from './health.ts';
 import { field } from './http/answers.ts';
 import type { Method, RequestHead } from './http/request-head.ts';
@@ -14,7 +14,7 @@ interface Route {
   /** The raw path, or what it begins with when it ends in '/'. */
   path: string;
   methods: readonly Method[];
-  handle: (connection: Connection, head: RequestHead) => void;
+  handle: Handler;
 }
 
 const ROUTES: readonly Route[] = [
@@ -24,12 +24,12 @@ const ROUTES: readonly Route[] = [
   { path: '/healthz', methods: ['GET', 'HEAD'], handle: handleHealth },
 ];
 
-export function route(connection: Connection, head: RequestHead): void {
+export function route(exchange: Exchange, head: RequestHead): void {
   for (const { path, methods, handle } of ROUTES) {
     if (path.endsWith('/') ? !head.pathStartsWith(path) : !head.pathEquals(path)) continue;
-    if (methods.includes(head.method)) handle(connection, head);
+    if (methods.includes(head.method)) handle(exchange, head);
     else {
-      connection.reject(
+      exchange.reject(
         405,
         `${path} takes ${methods.join(', ')}`,
         'unknown',
@@ -40,10 +40,10 @@ export function route(connection: Connection, head: RequestHead): void {
     return;
   }
   if (head.method === 'OPTIONS' && head.asteriskForm && head.bodyKind === 'none') {
-    connection.answer({ status: 204, keepAlive: head.keepAlive });
+    exchange.answer({ status: 204, keepAlive: head.keepAlive });
     return;
   }
-  connection.reject(
+  exchange.reject(
     404,
     'there is nothing here; see /sse/{channel} and /api/publish',
     'unknown',

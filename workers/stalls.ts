@@ -6,7 +6,13 @@
 //
 // Cost: one Map entry and one object (about 100 bytes) a stalled connection; a sweep a second over those.
 
-import type { Connection } from './connection.ts';
+import type { CloseReason } from '../src/close-reason.ts';
+
+/** What can stall: a connection. */
+interface Stalling {
+  readonly wire: { readonly outboxBytes: number };
+  close(reason: CloseReason): void;
+}
 
 interface Stall {
   /** Bytes given to the wire since it is watched. */
@@ -17,7 +23,7 @@ interface Stall {
 }
 
 export class Stalls {
-  private readonly watched: Map<Connection, Stall>;
+  private readonly watched: Map<Stalling, Stall>;
   private readonly deadlineMs: number;
   private readonly clock: () => number;
 
@@ -32,7 +38,7 @@ export class Stalls {
   }
 
   /** `length` bytes were given to a connection whose outbox is not empty. */
-  watch(connection: Connection, length: number): void {
+  watch(connection: Stalling, length: number): void {
     const stall = this.watched.get(connection);
     if (stall !== undefined) stall.taken += length;
     else {
@@ -41,7 +47,7 @@ export class Stalls {
     }
   }
 
-  forget(connection: Connection): void {
+  forget(connection: Stalling): void {
     this.watched.delete(connection);
   }
 

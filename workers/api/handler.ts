@@ -4,9 +4,8 @@
 // hold anything. Answers are `{"result":{…}}` with 200 or `{"error":{"code":…,"message":"…"}}` with the error's status.
 
 import { LongwireError } from '../../src/errors.ts';
-import type { Connection } from '../connection.ts';
+import type { Exchange, ServedAnswer } from '../exchange.ts';
 import type { Gateway } from '../gateway.ts';
-import type { AnswerOptions } from '../http/answers.ts';
 import { field } from '../http/answers.ts';
 import type { RequestHead } from '../http/request-head.ts';
 import { keyMatches } from './key.ts';
@@ -19,23 +18,19 @@ const METHODS: Readonly<Record<string, ApiMethod>> = { publish, broadcast };
 
 const PREFIX_LENGTH = '/api/'.length;
 
-export function handleApi(connection: Connection, head: RequestHead): void {
-  const { gateway } = connection;
+export function handleApi(exchange: Exchange, head: RequestHead): void {
+  const { gateway } = exchange;
   if (!keyMatches(head, gateway.apiKeyDigest)) {
     gateway.counters.apiFailed++;
-    connection.reject(401, 'this call needs the key of LONGWIRE_API_KEY in X-API-Key', 'not-allowed', UNAUTHORIZED);
+    exchange.reject(401, 'this call needs the key of LONGWIRE_API_KEY in X-API-Key', 'not-allowed', UNAUTHORIZED);
     return;
   }
   const name = head.pathSlice(PREFIX_LENGTH);
   const method = name !== null && Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
-  connection.readBody(head, gateway.config.bodyLimitBytes, (_connection, body) => call(gateway, method, body));
+  exchange.readBody(head, gateway.config.bodyLimitBytes, (body) => call(gateway, method, body));
 }
 
-async function call(
-  gateway: Gateway,
-  method: ApiMethod | undefined,
-  body: Buffer,
-): Promise<Omit<AnswerOptions, 'keepAlive'>> {
+async function call(gateway: Gateway, method: ApiMethod | undefined, body: Buffer): Promise<ServedAnswer> {
   try {
     if (method === undefined) {
       throw new LongwireError('method-not-found', `the methods are: ${Object.keys(METHODS).join(', ')}`);
@@ -50,7 +45,7 @@ async function call(
   }
 }
 
-function json(status: number, body: object): Omit<AnswerOptions, 'keepAlive'> {
+function json(status: number, body: object): ServedAnswer {
   return { status, body: JSON.stringify(body), contentType: 'application/json' };
 }
 

@@ -4,7 +4,7 @@
 // §6.3 rule 8). So one frame serves both, no bytes are spent on chunk sizes, and an event that the end cuts in two is
 // dropped by every reader, as the standard says. The head is the same for all who ask in one second, so it is made once.
 
-import type { Connection } from '../connection.ts';
+import type { Exchange } from '../exchange.ts';
 import { dateHeader } from '../http/answers.ts';
 import type { RequestHead } from '../http/request-head.ts';
 import { SSE_JSON, SSE_RAW } from './sse-encoder.ts';
@@ -12,12 +12,12 @@ import { readSubscriptionRequest } from './subscription-request.ts';
 
 const PREFIX_LENGTH = '/sse/'.length;
 
-export function handleSse(connection: Connection, head: RequestHead): void {
-  const { gateway } = connection;
+export function handleSse(exchange: Exchange, head: RequestHead): void {
+  const { gateway } = exchange;
   const { config, cors } = gateway;
   if (head.method === 'OPTIONS') {
     const fields = cors.preflightFields(head.header('origin'));
-    connection.answer({
+    exchange.answer({
       status: 204,
       fields: `${fields}Allow: GET, HEAD, OPTIONS\r\n`,
       keepAlive: head.keepAlive && head.bodyKind === 'none',
@@ -28,23 +28,23 @@ export function handleSse(connection: Connection, head: RequestHead): void {
   const corsFields = cors.fields(head.header('origin'));
   const headOnly = head.method === 'HEAD';
   if (typeof asked === 'string') {
-    connection.reject(400, asked, 'malformed', corsFields, headOnly);
+    exchange.reject(400, asked, 'malformed', corsFields, headOnly);
     return;
   }
   if (head.bodyKind !== 'none') {
-    connection.reject(400, 'a request for a stream has no body', 'malformed', corsFields);
+    exchange.reject(400, 'a request for a stream has no body', 'malformed', corsFields);
     return;
   }
   if (gateway.draining) {
-    connection.reject(503, 'this worker is draining; try again', 'draining', corsFields, headOnly);
+    exchange.reject(503, 'this worker is draining; try again', 'draining', corsFields, headOnly);
     return;
   }
   const opening = openingFor(corsFields, config.retryMilliseconds);
   if (headOnly) {
-    connection.answerLast(opening.subarray(0, opening.indexOf('\r\n\r\n') + 4));
+    exchange.answerLast(opening.subarray(0, opening.indexOf('\r\n\r\n') + 4));
     return;
   }
-  connection.open(asked.format === 'json' ? SSE_JSON : SSE_RAW, asked.channels, opening);
+  exchange.open(asked.format === 'json' ? SSE_JSON : SSE_RAW, asked.channels, opening);
 }
 
 let cachedKey = '';

@@ -5,14 +5,20 @@
 // as text instead of throwing, and `probe.ts` then proves what it found on a live loopback connection before it is used.
 
 import { getSystemErrorName } from 'node:util';
-import type { HandleWire } from './handle-wire.ts';
+
+/** Whom the shared callbacks pass on to: a HandleWire. */
+interface HandleOwner {
+  onRead(): void;
+  onWritten(status: number): void;
+  died(status: number): void;
+}
 
 /** `uv_tcp_t` as JavaScript sees it. Results are 0 or a negative errno. */
 export interface TcpHandle {
   onread: ((this: TcpHandle) => void) | null;
   readonly writeQueueSize: number;
   /** Ours, on every handle: from its callbacks to the wire. */
-  wire: HandleWire | undefined;
+  wire: HandleOwner | undefined;
   /** Ours, on a handle that is closing because a write failed: the errno. */
   writeError?: number;
   readStart(): number;
@@ -28,7 +34,7 @@ export interface TcpHandle {
 
 export interface WriteRequest {
   oncomplete: (this: WriteRequest, status: number) => void;
-  wire: HandleWire | null;
+  wire: HandleOwner | null;
   /** Keeps what is being written alive until the kernel has it. */
   held: Buffer | Buffer[] | null;
 }
