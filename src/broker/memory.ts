@@ -11,11 +11,12 @@
 // gateway and for one box with modest traffic; Redis is for the rest.
 
 import { LongwireError } from '../errors.ts';
-import type { RelayedPublication, ToPrimary, ToWorker } from '../ipc.ts';
-import { Publication } from '../publication.ts';
+import type { ToPrimary, ToWorker } from '../ipc.ts';
+import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
 import type { Broker, BrokerReceiver } from './broker.ts';
 import { type Batch, Calls } from './calls.ts';
+import { packPublications, unpackPublications } from './packed.ts';
 
 /** The way to the primary. */
 export interface PrimaryPort {
@@ -47,6 +48,7 @@ export class MemoryBroker implements Broker {
   readonly #port: PrimaryPort;
   readonly #receiver: BrokerReceiver;
   readonly #calls: Calls;
+  readonly #deliver: (publication: Publication) => void;
   #state: BrokerState = 'connecting';
   #stopped = false;
   #roundTripSeconds = 0;
@@ -54,6 +56,7 @@ export class MemoryBroker implements Broker {
   constructor(port: PrimaryPort, receiver: BrokerReceiver) {
     this.#port = port;
     this.#receiver = receiver;
+    this.#deliver = (publication) => receiver.onPublication(publication);
     this.#calls = new Calls((batch) => this.#send(batch));
   }
 
@@ -81,9 +84,7 @@ export class MemoryBroker implements Broker {
   receive(message: ToWorker): void {
     if (this.#stopped) return;
     if (message.type === 'publications') {
-      for (const [channel, payload, event, id] of message.publications) {
-        this.#receiver.onPublication(new Publication(channel, asBuffer(payload), event, id));
-      }
+      for (const packed of message.packed) unpackPublications(packed, this.#deliver);
     } else if (message.type === 'published') {
       const batch = this.#calls.take(message.call);
       if (batch === null) return;
@@ -99,11 +100,8 @@ export class MemoryBroker implements Broker {
   }
 
   #send(batch: Batch): void {
-    const publications: RelayedPublication[] = [];
-    for (const call of batch.calls) {
-      for (const { channel, payload, event, id } of call.publications) publications.push([channel, payload, event, id]);
-    }
-    if (this.#port.send({ type: 'publish', call: batch.number, publications })) return;
+    const packed = packPublications(batch.calls.flatMap((call) => call.publications));
+    if (this.#port.send({ type: 'publish', call: batch.number, packed })) return;
     this.#calls.take(batch.number);
     this.#calls.settleBatch(batch, new LongwireError('unavailable', 'the primary is gone; nothing was published'));
     this.#setState('down');
@@ -114,11 +112,6 @@ export class MemoryBroker implements Broker {
     this.#state = state;
     this.#receiver.onState(state);
   }
-}
-
-/** Structured clone keeps a Buffer a Buffer; other bytes are looked at in place. */
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function ignore(): void {}

@@ -208,8 +208,7 @@ export class RedisBroker implements Broker {
 
   #startedAway(why: string): void {
     if (this.#started === null) return;
-    this.#log.warn('starting without Redis', { address: this.#address, why });
-    this.#setState('down');
+    this.#setState('down', why);
     this.#resolveStart();
   }
 
@@ -218,12 +217,12 @@ export class RedisBroker implements Broker {
     this.#started = null;
   }
 
-  #setState(state: BrokerState): void {
+  #setState(state: BrokerState, why?: string): void {
     if (state === this.#state || this.#stopped) return;
     this.#state = state;
     const links = { subscriber: this.#subscriber.state, publisher: this.#publisher.state };
     if (state === 'up') this.#log.info('Redis is up', { address: this.#address });
-    else this.#log.warn('Redis is away', { address: this.#address, ...links });
+    else this.#log.warn('Redis is away', { address: this.#address, ...links, why });
     this.#receiver.onState(state);
   }
 

@@ -10,12 +10,11 @@
 //
 // Cost: one message a worker a turn, and a copy of its bytes for each worker (Node serializes for each channel anew).
 
-import { publicationBytes } from '../broker/calls.ts';
-import type { RelayedPublication, ToPrimary, ToWorker } from '../ipc.ts';
+import type { ToPrimary, ToWorker } from '../ipc.ts';
 import type { Log } from '../log.ts';
 
 /** Most bytes that may wait for one worker to read them: the hard limit that Redis has for a subscriber. */
-export const BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024;
+const BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024;
 
 /** Bytes of publications after which a message is sent within the turn, so that messages stay small. */
 const MESSAGE_BYTES = 256 * 1024;
@@ -61,7 +60,7 @@ export class Relay {
   readonly #log: Log;
   readonly #backlogLimitBytes: number;
   readonly #members = new Map<number, Member>();
-  #publications: RelayedPublication[] = [];
+  #packed: Uint8Array[] = [];
   #bytes = 0;
   #answers: { member: Member; call: number }[] = [];
   #immediate: NodeJS.Immediate | null = null;
@@ -98,16 +97,14 @@ export class Relay {
       this.#log.warn('a worker that has not joined the relay publishes', { worker: id });
       return;
     }
-    let bytes = 0;
-    for (const [channel, payload] of message.publications) bytes += publicationBytes(channel, payload.byteLength);
-
+    const bytes = message.packed.byteLength;
     const behind = this.#behind(bytes);
     if (behind !== null) {
       this.#refuse(publisher, message.call, behind);
       return;
     }
     for (const member of this.#members.values()) member.backlogBytes += bytes;
-    for (const publication of message.publications) this.#publications.push(publication);
+    this.#packed.push(message.packed);
     this.#bytes += bytes;
     this.#answers.push({ member: publisher, call: message.call });
     if (this.#bytes >= MESSAGE_BYTES) this.#flush();
@@ -138,15 +135,15 @@ export class Relay {
   #flush(): void {
     if (this.#immediate !== null) clearImmediate(this.#immediate);
     this.#immediate = null;
-    const publications = this.#publications;
+    const packed = this.#packed;
     const bytes = this.#bytes;
     const answers = this.#answers;
-    this.#publications = [];
+    this.#packed = [];
     this.#bytes = 0;
     this.#answers = [];
 
-    if (publications.length > 0) {
-      const message: ToWorker = { type: 'publications', publications };
+    if (packed.length > 0) {
+      const message: ToWorker = { type: 'publications', packed };
       for (const member of this.#members.values()) {
         member.port.send(message, () => {
           member.backlogBytes -= bytes;
