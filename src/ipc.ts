@@ -15,9 +15,6 @@ export interface Assignment {
   connectionLimit: number;
 }
 
-/** A publication on the memory broker's way: channel, payload, event, id. */
-export type RelayedPublication = [channel: string, payload: Uint8Array, event: string | null, id: string | null];
-
 export type ToWorker =
   | { type: 'assign'; assignment: Assignment }
   /** Give up all connections, spread over this many seconds, then exit. */
@@ -27,8 +24,8 @@ export type ToWorker =
    * clients hear why; the others stop listening at theirs.
    */
   | { type: 'last'; last: boolean }
-  /** Memory broker: publications, in the one order that all workers see. */
-  | { type: 'publications'; publications: RelayedPublication[] }
+  /** Memory broker: publications (src/broker/packed.ts), in the one order that all workers see. */
+  | { type: 'publications'; packed: Uint8Array[] }
   /** Memory broker: the outcome of call `call`; `error` is null when it was relayed to every worker. */
   | { type: 'published'; call: number; error: string | null };
 
@@ -44,4 +41,4 @@ export type ToPrimary =
   | { type: 'room'; room: boolean }
   | { type: 'broker'; state: BrokerState }
   /** Memory broker: publish these; answered by `published` with the same `call`. */
-  | { type: 'publish'; call: number; publications: RelayedPublication[] };
+  | { type: 'publish'; call: number; packed: Uint8Array };

@@ -29,7 +29,7 @@ export function unpackPublications(packed: Uint8Array, visit: (publication: Publ
   const buffer = Buffer.isBuffer(packed) ? packed : Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
   let at = 0;
   const take = (length: number): string => {
-    const text = buffer.utf8Slice(at, at + length);
+    const text = buffer.toString('utf8', at, at + length);
     at += length;
     return text;
   };
@@ -62,10 +62,10 @@ function packOne(packed: Buffer, start: number, { channel, payload, event, id }:
   let at = start + FIXED_BYTES;
   if (event !== null) packed[at++] = Buffer.byteLength(event);
   if (id !== null) packed[at++] = Buffer.byteLength(id);
-  const channelBytes = packed.utf8Write(channel, at);
+  const channelBytes = packed.write(channel, at, 'utf8');
   packed[start + 1] = channelBytes;
   at += channelBytes;
-  if (event !== null) at += packed.utf8Write(event, at);
-  if (id !== null) at += packed.utf8Write(id, at);
+  if (event !== null) at += packed.write(event, at, 'utf8');
+  if (id !== null) at += packed.write(id, at, 'utf8');
   return at + payload.copy(packed, at);
 }

@@ -104,7 +104,7 @@ export class Relay {
       return;
     }
     for (const member of this.#members.values()) member.backlogBytes += bytes;
-    this.#packed.push(message.packed);
+    if (bytes > 0) this.#packed.push(message.packed);
     this.#bytes += bytes;
     this.#answers.push({ member: publisher, call: message.call });
     if (this.#bytes >= MESSAGE_BYTES) this.#flush();

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { PUBLISH_DEADLINE_MS } from '../../src/broker/broker.ts';
-import type { RelayedPublication } from '../../src/ipc.ts';
+import type { Written } from './recorder.ts';
 import { PublishFailure, type TestWorker, type TestWorkers } from './workers.ts';
 
 export interface BrokerUnderTest {
@@ -52,7 +52,7 @@ export function describeBroker(name: string, open: (workers: number) => Promise<
     after(() => broker.stop());
 
     /** Publishes from the first worker, one call each, and returns what each worker was given. */
-    async function throughBroker(publications: RelayedPublication[]): Promise<RelayedPublication[][]> {
+    async function throughBroker(publications: Written[]): Promise<Written[][]> {
       const before = workers.map(({ recorder }) => recorder.publications.length);
       for (const publication of publications) await first().publish(publication);
       return Promise.all(
@@ -65,8 +65,8 @@ export function describeBroker(name: string, open: (workers: number) => Promise<
     }
 
     /** Compares as text, since a mismatch of a mebibyte is no help to anybody. */
-    function assertSame(actual: RelayedPublication[], expected: RelayedPublication[]): void {
-      const show = ([channel, payload, event, id]: RelayedPublication) => ({
+    function assertSame(actual: Written[], expected: Written[]): void {
+      const show = ([channel, payload, event, id]: Written) => ({
         channel,
         event,
         id,
@@ -88,7 +88,7 @@ export function describeBroker(name: string, open: (workers: number) => Promise<
 
     for (const [what, payload] of Object.entries(NASTY_PAYLOADS)) {
       it(`carries the payload '${what}' byte for byte, alone and with event and id`, async () => {
-        const publications: RelayedPublication[] = [
+        const publications: Written[] = [
           ['nasty', payload, null, null],
           ['nasty', payload, 'an event', 'ïd "1"'],
         ];
@@ -97,7 +97,7 @@ export function describeBroker(name: string, open: (workers: number) => Promise<
     }
 
     it('carries event and id, together and each alone', async () => {
-      const publications: RelayedPublication[] = [
+      const publications: Written[] = [
         ['fields', Buffer.from('x'), 'event', null],
         ['fields', Buffer.from('x'), null, 'id'],
         ['fields', Buffer.from('x'), '', ''],
@@ -107,7 +107,7 @@ export function describeBroker(name: string, open: (workers: number) => Promise<
     });
 
     it('carries channel names of every script and of the longest length', async () => {
-      const publications = CHANNELS.flatMap((channel): RelayedPublication[] => [
+      const publications = CHANNELS.flatMap((channel): Written[] => [
         [channel, Buffer.from('alone'), null, null],
         [channel, Buffer.from('with an event'), 'event', null],
       ]);
@@ -117,7 +117,7 @@ export function describeBroker(name: string, open: (workers: number) => Promise<
     it('keeps the order of one call, whatever is in it', async () => {
       const publications = Array.from(
         { length: 2_000 },
-        (_, i): RelayedPublication => [
+        (_, i): Written => [
           `order ${i % 3}`,
           Buffer.alloc(i % 7 === 0 ? 5_000 : 5, `${i} `),
           i % 5 === 0 ? 'event' : null,
@@ -167,10 +167,7 @@ export function describeBroker(name: string, open: (workers: number) => Promise<
       const before = workers.map(({ recorder }) => recorder.publications.length);
       const calls = Array.from({ length: 2_000 }, (_, call) =>
         first().publish(
-          ...Array.from(
-            { length: 10 },
-            (_, i): RelayedPublication => ['flood', Buffer.from(`${call * 10 + i}`), null, null],
-          ),
+          ...Array.from({ length: 10 }, (_, i): Written => ['flood', Buffer.from(`${call * 10 + i}`), null, null]),
         ),
       );
       await Promise.all(calls);

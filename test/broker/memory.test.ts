@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PUBLISH_DEADLINE_MS } from '../../src/broker/broker.ts';
 import { MemoryBroker, portToPrimary } from '../../src/broker/memory.ts';
-import type { RelayedPublication, ToPrimary } from '../../src/ipc.ts';
+import { packPublications } from '../../src/broker/packed.ts';
+import type { ToPrimary } from '../../src/ipc.ts';
 import { Publication } from '../../src/publication.ts';
 import { describeBroker } from './conformance.ts';
-import { Recorder } from './recorder.ts';
+import { Recorder, type Written } from './recorder.ts';
 import { PublishFailure, TestWorkers } from './workers.ts';
 
 describeBroker('memory', async (count) => {
@@ -28,7 +29,7 @@ describe('a worker that hangs, on the memory broker', () => {
     assert.ok(publisher !== undefined && hung !== undefined && other !== undefined);
     try {
       hung.process.kill('SIGSTOP');
-      const publication = (text: string): RelayedPublication => ['flood', Buffer.alloc(50_000, `${text} `), null, null];
+      const publication = (text: string): Written => ['flood', Buffer.alloc(50_000, `${text} `), null, null];
       let taken = 0;
       let refusal: unknown = null;
       // The kernel takes a few hundred kilobytes for it; then the backlog grows.
@@ -96,8 +97,7 @@ describe('the memory broker', () => {
     const calls = [broker.publish(one), broker.publish([]), broker.publish([...one, ...one])];
     assert.deepEqual(sent, []);
     await turn();
-    const relayed: RelayedPublication = ['a', Buffer.from('x'), null, null];
-    assert.deepEqual(sent, [{ type: 'publish', call: 1, publications: [relayed, relayed, relayed] }]);
+    assert.deepEqual(sent, [{ type: 'publish', call: 1, packed: packPublications([...one, ...one, ...one]) }]);
     broker.receive({ type: 'published', call: 1, error: null });
     await Promise.all(calls);
     assert.ok(broker.roundTripSeconds > 0);
@@ -135,16 +135,17 @@ describe('the memory broker', () => {
     const refused = assert.rejects(call, { kind: 'unavailable', message: /stopped; nothing was published/ });
     await broker.stop();
     await refused;
-    broker.receive({ type: 'publications', publications: [['a', Buffer.from('x'), null, null]] });
+    broker.receive({ type: 'publications', packed: [packPublications(one)] });
     assert.deepEqual(recorder.publications, []);
     await assert.rejects(broker.publish(one), { kind: 'unavailable' });
   });
 
   it('looks at bytes that are no Buffer in place', async () => {
     const { broker, recorder } = await started(() => true);
-    const bytes = new Uint8Array([9, 1, 2, 9]).subarray(1, 3);
-    broker.receive({ type: 'publications', publications: [['a', bytes, null, null]] });
-    assert.deepEqual(recorder.publications, [['a', Buffer.from([1, 2]), null, null]]);
+    const packed = packPublications(one);
+    const bytes = new Uint8Array([9, ...packed, 9]).subarray(1, packed.length + 1);
+    broker.receive({ type: 'publications', packed: [bytes] });
+    assert.deepEqual(recorder.publications, [['a', Buffer.from('x'), null, null]]);
   });
 
   it('has no way to the primary over a channel that is closed or was never there', () => {

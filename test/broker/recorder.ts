@@ -1,13 +1,15 @@
 // What a broker told its receiver, in order, and a way to wait for more of it.
 
 import type { BrokerReceiver } from '../../src/broker/broker.ts';
-import type { RelayedPublication } from '../../src/ipc.ts';
 import type { Publication } from '../../src/publication.ts';
 import type { BrokerState } from '../../src/stats.ts';
 
+/** A publication as tests write it down: channel, payload, event, id. */
+export type Written = [channel: string, payload: Uint8Array, event: string | null, id: string | null];
+
 /** One call of a `BrokerReceiver`; plain data, so that it crosses process borders. */
 export type Entry =
-  | { type: 'publication'; publication: RelayedPublication }
+  | { type: 'publication'; publication: Written }
   | { type: 'state'; state: BrokerState }
   | { type: 'gap'; sinceMs: number };
 
@@ -37,7 +39,7 @@ export class Recorder implements BrokerReceiver {
     for (const look of [...this.#waiting]) look();
   }
 
-  get publications(): RelayedPublication[] {
+  get publications(): Written[] {
     return this.entries.flatMap((entry) => (entry.type === 'publication' ? [entry.publication] : []));
   }
 

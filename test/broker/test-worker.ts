@@ -6,15 +6,15 @@
 import type { Broker, BrokerReceiver } from '../../src/broker/broker.ts';
 import { MemoryBroker, portToPrimary } from '../../src/broker/memory.ts';
 import { LongwireError } from '../../src/errors.ts';
-import type { RelayedPublication, ToPrimary, ToWorker } from '../../src/ipc.ts';
+import type { ToPrimary, ToWorker } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { Publication } from '../../src/publication.ts';
-import { type Entry, entryOf } from './recorder.ts';
+import { type Entry, entryOf, type Written } from './recorder.ts';
 
 /** What the test says. */
 export type ToTestWorker =
   | { test: 'start'; redis: { url: string; prefix: string } | null }
-  | { test: 'publish'; call: number; publications: RelayedPublication[] };
+  | { test: 'publish'; call: number; publications: Written[] };
 
 /** What the worker says to the test. */
 export type FromTestWorker =
@@ -62,7 +62,7 @@ async function start(redis: { url: string; prefix: string } | null): Promise<voi
   say({ test: 'started' });
 }
 
-async function publish(call: number, publications: RelayedPublication[]): Promise<void> {
+async function publish(call: number, publications: Written[]): Promise<void> {
   try {
     await broker?.publish(
       publications.map(([channel, payload, event, id]) => new Publication(channel, Buffer.from(payload), event, id)),

@@ -3,10 +3,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { RelayedPublication } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { portToWorker, Relay } from '../../src/primary/relay.ts';
-import { Recorder } from './recorder.ts';
+import { Recorder, type Written } from './recorder.ts';
 import type { FromTestWorker, FromWorkerProcess, ToTestWorker } from './test-worker.ts';
 
 const PROGRAM = fileURLToPath(new URL('./test-worker.js', import.meta.url));
@@ -27,7 +26,7 @@ export interface TestWorker {
   readonly recorder: Recorder;
   readonly log: Extract<FromTestWorker, { test: 'log' }>['line'][];
   /** @throws PublishFailure */
-  publish(...publications: RelayedPublication[]): Promise<void>;
+  publish(...publications: Written[]): Promise<void>;
 }
 
 export interface TestWorkersOptions {

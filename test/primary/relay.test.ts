@@ -2,9 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { RelayedPublication, ToWorker } from '../../src/ipc.ts';
+import { packPublications, unpackPublications } from '../../src/broker/packed.ts';
+import type { ToWorker } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { portToWorker, Relay, type WorkerPort } from '../../src/primary/relay.ts';
+import { Publication } from '../../src/publication.ts';
 
 const LIMIT_BYTES = 100_000;
 
@@ -23,9 +25,12 @@ class SlowWorker implements WorkerPort {
   }
 
   get texts(): string[] {
-    return this.sent.flatMap((message) =>
-      message.type === 'publications' ? message.publications.map(([, payload]) => Buffer.from(payload).toString()) : [],
-    );
+    const texts: string[] = [];
+    for (const message of this.sent) {
+      if (message.type !== 'publications') continue;
+      for (const packed of message.packed) unpackPublications(packed, ({ payload }) => texts.push(payload.toString()));
+    }
+    return texts;
   }
 
   get answers(): [call: number, error: string | null][] {
@@ -36,8 +41,8 @@ class SlowWorker implements WorkerPort {
 }
 
 function publish(call: number, ...texts: (string | Buffer)[]) {
-  const publications = texts.map((text): RelayedPublication => ['a', Buffer.from(text), null, null]);
-  return { type: 'publish', call, publications } as const;
+  const packed = packPublications(texts.map((text) => new Publication('a', Buffer.from(text))));
+  return { type: 'publish', call, packed } as const;
 }
 
 function turn(): Promise<void> {
@@ -62,8 +67,8 @@ describe('the relay', () => {
     relay.publish(3, publish(1, 'c'));
     relay.publish(1, publish(2, 'd'));
     await turn();
-    const publications = publish(0, 'a', 'b', 'c', 'd').publications;
-    const first: ToWorker = { type: 'publications', publications: [...publications] };
+    const packed = [publish(1, 'a', 'b'), publish(1, 'c'), publish(2, 'd')].map((message) => message.packed);
+    const first: ToWorker = { type: 'publications', packed };
     const answer = (call: number): ToWorker => ({ type: 'published', call, error: null });
     assert.deepEqual(
       workers.map(({ sent }) => sent),
