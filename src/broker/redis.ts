@@ -114,9 +114,10 @@ export class RedisBroker implements Broker {
   }
 
   publish(publications: readonly Publication[]): Promise<void> {
-    const { state } = this.#publisher;
-    if (state === 'ready') return this.#calls.publish(publications);
-    const why = state === 'silent' ? 'Redis does not answer' : 'there is no connection to Redis';
+    // One link is found silent up to two ticks before the other, and both have the same Redis behind them.
+    const silent = this.#publisher.state === 'silent' || this.#subscriber.state === 'silent';
+    if (this.#publisher.state === 'ready' && !silent) return this.#calls.publish(publications);
+    const why = silent ? 'Redis does not answer' : 'there is no connection to Redis';
     return Promise.reject(new LongwireError('unavailable', `${why}; nothing was published`));
   }
 
