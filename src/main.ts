@@ -27,8 +27,8 @@ const EXIT_CANNOT_START = 1;
 const EXIT_INTERNAL = 70;
 const EXIT_CONFIG = 78;
 
-/** Node flags of the workers. */
-const WORKER_FLAGS: string[] = [];
+/** Node flags of the workers: docs/adr/0004-small-young-generation.md. */
+const WORKER_FLAGS = ['--max-semi-space-size=1'];
 
 // Whoever read our words may leave (`longwire | head -1`): the gateway goes on.
 process.stdout.on('error', () => {});

@@ -49,7 +49,8 @@ process.on('message', (message: ToWorker) => {
 });
 send({ type: 'hello' });
 
-async function run({ worker, config, connectionLimit }: Assignment): Promise<void> {
+async function run(assignment: Assignment): Promise<void> {
+  const { worker, config, connectionLimit } = assignment;
   const log = createLog(config.logLevel, `worker ${worker}`);
   process.on('uncaughtException', (error) => {
     log.error('uncaught exception: this worker ends', { error: errorText(error), stack: error.stack });
@@ -57,7 +58,7 @@ async function run({ worker, config, connectionLimit }: Assignment): Promise<voi
   });
 
   const wire = await chooseWire(config.wire);
-  const makeBroker = await brokerMaker(config, log);
+  const makeBroker = await brokerMaker(assignment, log);
   const gateway = new Gateway(config, log, makeBroker);
   const { broker } = gateway;
   gateway.onBrokerState = (state) => send({ type: 'broker', state });
@@ -93,7 +94,7 @@ async function stop(gateway: Gateway, reporter: Reporter, seconds: number): Prom
   process.once('disconnect', () => process.exit(0));
 }
 
-async function brokerMaker(config: Assignment['config'], log: Log): Promise<(receiver: BrokerReceiver) => Broker> {
+async function brokerMaker({ worker, config }: Assignment, log: Log): Promise<(receiver: BrokerReceiver) => Broker> {
   if (config.redisUrl === '') {
     return (receiver) => {
       memoryBroker = new MemoryBroker(primary, receiver);
@@ -102,7 +103,8 @@ async function brokerMaker(config: Assignment['config'], log: Log): Promise<(rec
   }
   // Loaded only where it is used: ioredis costs a worker several megabytes.
   const { RedisBroker } = await import('../src/broker/redis.ts');
-  return (receiver) => new RedisBroker({ url: config.redisUrl, prefix: config.redisPrefix }, receiver, log);
+  const options = { url: config.redisUrl, prefix: config.redisPrefix, connectionName: `longwire-worker-${worker}` };
+  return (receiver) => new RedisBroker(options, receiver, log);
 }
 
 function fail(thrown: unknown): void {

@@ -26,7 +26,8 @@ export const IN_FLIGHT_LIMIT_CALLS = 10_000;
 const PUBLICATION_OVERHEAD_BYTES = 128;
 
 export interface Call {
-  readonly publications: readonly Publication[];
+  /** Whoever has sent them may let go of them, so that they do not outlive the turn. */
+  publications: readonly Publication[];
   readonly bytes: number;
   state: 'waiting' | 'settled';
   readonly resolve: () => void;

@@ -101,6 +101,7 @@ export class MemoryBroker implements Broker {
 
   #send(batch: Batch): void {
     const packed = packPublications(batch.calls.flatMap((call) => call.publications));
+    for (const call of batch.calls) call.publications = NONE;
     if (this.#port.send({ type: 'publish', call: batch.number, packed })) return;
     this.#calls.take(batch.number);
     this.#calls.settleBatch(batch, new LongwireError('unavailable', 'the primary is gone; nothing was published'));
@@ -113,5 +114,7 @@ export class MemoryBroker implements Broker {
     this.#receiver.onState(state);
   }
 }
+
+const NONE: readonly Publication[] = [];
 
 function ignore(): void {}

@@ -12,16 +12,25 @@ import { eventFieldFault } from '../transports/sse-encoder.ts';
 
 type Params = Record<string, unknown>;
 
+const SUCCESS = { result: {} };
+
 export async function publish(gateway: Gateway, params: Params): Promise<object> {
   const channel = checkedChannel(params.channel);
   if (channel instanceof LongwireError) throw channel;
   const { payload, event, id } = readContent(params, gateway.config.payloadLimitBytes);
   await gateway.broker.publish([new Publication(channel, payload, event, id)]);
-  return {};
+  return SUCCESS.result;
 }
 
 /** Publishes to each channel whose name is right; the answer says of each, in the order given, how it went. */
 export async function broadcast(gateway: Gateway, params: Params): Promise<object> {
+  const { taken, responses } = publishToEach(gateway, params);
+  await taken;
+  return { responses };
+}
+
+/** Apart from `broadcast`, so that while that waits it holds the answer alone and not what was published. */
+function publishToEach(gateway: Gateway, params: Params): { taken: Promise<void>; responses: object[] } {
   const { channels } = params;
   if (!Array.isArray(channels) || channels.length === 0) {
     throw new LongwireError('bad-request', 'channels must be an array of at least one channel name');
@@ -32,10 +41,9 @@ export async function broadcast(gateway: Gateway, params: Params): Promise<objec
     const channel = checkedChannel(given);
     if (channel instanceof LongwireError) return channel.toBody();
     publications.push(new Publication(channel, payload, event, id));
-    return { result: {} };
+    return SUCCESS;
   });
-  if (publications.length > 0) await gateway.broker.publish(publications);
-  return { responses };
+  return { taken: gateway.broker.publish(publications), responses };
 }
 
 function checkedChannel(given: unknown): string | LongwireError {
