@@ -43,7 +43,9 @@ function publishToEach(gateway: Gateway, params: Params): { taken: Promise<void>
     publications.push(new Publication(channel, payload, event, id));
     return SUCCESS;
   });
-  return { taken: gateway.broker.publish(publications), responses };
+  // With nothing to publish the broker is not asked: it may be away.
+  const taken = publications.length === 0 ? Promise.resolve() : gateway.broker.publish(publications);
+  return { taken, responses };
 }
 
 function checkedChannel(given: unknown): string | LongwireError {
@@ -64,21 +66,41 @@ function readContent(params: Params, limitBytes: number): { payload: Buffer; eve
 function readPayload({ data, b64data }: Params): Buffer {
   if (b64data !== undefined) {
     if (data !== undefined) throw new LongwireError('bad-request', 'give data or b64data, not both');
-    if (typeof b64data !== 'string' || !BASE64.test(b64data)) {
+    if (typeof b64data !== 'string' || !isBase64(b64data)) {
       throw new LongwireError('bad-request', 'b64data must be a string in base64');
     }
     return Buffer.from(b64data, 'base64');
   }
   if (data === undefined) throw new LongwireError('bad-request', 'data is missing');
-  if (typeof data !== 'string') return Buffer.from(JSON.stringify(data));
+  if (typeof data !== 'string') return Buffer.from(writeJson(data));
   // A lone surrogate has no UTF-8; encoding would put U+FFFD in its place without a word.
   if (!data.isWellFormed())
     throw new LongwireError('bad-request', 'data must be well-formed Unicode; use b64data for bytes');
   return Buffer.from(data);
 }
 
-/** RFC 4648 §4, with its padding or without; Buffer alone would pass over what does not belong. */
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;
+/**
+ * RFC 4648 §4, with its padding or without; Buffer alone would pass over what does not belong. One look for a stray
+ * character: a pattern with repetitions backtracks, and runs out of stack at some megabytes.
+ */
+function isBase64(text: string): boolean {
+  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
+  const digits = text.length - padding;
+  const fits = padding === 0 ? digits % 4 !== 1 : text.length % 4 === 0;
+  return fits && !NOT_BASE64.test(padding === 0 ? text : text.slice(0, digits));
+}
+
+const NOT_BASE64 = /[^A-Za-z0-9+/]/;
+
+/** JSON.parse reads any depth; before Node 26, JSON.stringify runs out of stack at some thousand levels. */
+function writeJson(data: unknown): string {
+  try {
+    return JSON.stringify(data);
+  } catch (thrown) {
+    if (!(thrown instanceof RangeError)) throw thrown;
+    throw new LongwireError('bad-request', 'data is nested too deeply');
+  }
+}
 
 const FIELD_LIMIT_BYTES = 255;
 
