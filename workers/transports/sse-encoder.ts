@@ -42,9 +42,9 @@ export const SSE_JSON: Encoding = {
 export function encodeEvent(publication: Publication, data: Buffer): Buffer {
   const fields = encodeFields(publication);
   const fieldBytes = fields === '' ? 0 : Buffer.byteLength(fields);
-  // Each line but the last trades its one or two bytes of line break for LF and 'data: '.
+  // Each line but the last trades its one or two bytes of line break for LF and 'data: '; two LF end the event.
   const breaks = countLineBreaks(data);
-  const longest = fieldBytes + data.length + (breaks + 1) * (DATA.length + 1) + 1;
+  const longest = fieldBytes + data.length + (breaks + 1) * DATA.length + 2;
   const frame = Buffer.allocUnsafe(longest);
   let at = fieldBytes === 0 ? 0 : frame.write(fields, 0, 'utf8');
   if (breaks === 0) {
