@@ -20,6 +20,8 @@ export class SocketWire implements Wire {
   private waiting: Buffer[] | null;
   private waitingBytes: number;
   private state: 'open' | 'ending' | 'ended' | 'closed';
+  /** 'ended': the peer's end came while paused and has still to be told. */
+  private reading: 'flowing' | 'paused' | 'ended';
 
   constructor(socket: Socket) {
     this.socket = socket as WiredSocket;
@@ -27,6 +29,7 @@ export class SocketWire implements Wire {
     this.waiting = null;
     this.waitingBytes = 0;
     this.state = 'open';
+    this.reading = 'flowing';
     this.socket.wire = this;
     // From the first moment: an 'error' that nobody hears takes the process down.
     socket.on('error', onError);
@@ -58,10 +61,13 @@ export class SocketWire implements Wire {
   }
 
   pause(): void {
+    if (this.reading === 'flowing') this.reading = 'paused';
     this.socket?.pause();
   }
 
   resume(): void {
+    if (this.reading === 'ended') process.nextTick(tellEnd, this);
+    this.reading = 'flowing';
     this.socket?.resume();
   }
 
@@ -92,8 +98,10 @@ export class SocketWire implements Wire {
     this.owner?.onWireRead(chunk, chunk.length);
   }
 
+  /** A paused socket that has nothing buffered says 'end' all the same: it is kept back until the owner reads on. */
   onEnd(): void {
-    this.owner?.onWireEnd();
+    if (this.reading === 'flowing') this.owner?.onWireEnd();
+    else this.reading = 'ended';
   }
 
   onDrain(): void {
@@ -128,6 +136,10 @@ function onData(this: WiredSocket, chunk: Buffer): void {
 
 function onEnd(this: WiredSocket): void {
   this.wire?.onEnd();
+}
+
+function tellEnd(wire: SocketWire): void {
+  wire.onEnd();
 }
 
 function onDrain(this: WiredSocket): void {

@@ -253,6 +253,27 @@ for (const kind of ['handle', 'socket'] as const) {
       close(both);
     });
 
+    test('paused with nothing to read, it keeps the end of the peer back until resumed', async () => {
+      const both = await pair();
+      both.client.write('all of it');
+      await waitUntil(() => both.owner.read.length === 9, 'the bytes');
+      both.owner.call((wire) => wire.pause());
+      both.client.end();
+      // Another connection's end, sent later, has come: so has this one's.
+      const later = await pair();
+      later.client.end();
+      await waitUntil(() => later.owner.ended === 1, 'the later end');
+      assert.equal(both.owner.ended, 0);
+      both.owner.call((wire) => wire.write(Buffer.from('answer')));
+      both.owner.call((wire) => wire.resume());
+      await waitUntil(() => both.owner.ended === 1, 'the end');
+      both.owner.call((wire) => wire.end());
+      assert.equal((await readToEnd(both.client)).toString(), 'answer');
+      assert.equal(both.owner.ended, 1);
+      close(both);
+      close(later);
+    });
+
     test('says whom it speaks to, until that is gone', async () => {
       const both = await pair();
       assert.equal(both.owner.wire.peerAddress(), `127.0.0.1:${both.client.localPort}`);
