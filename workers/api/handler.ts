@@ -25,6 +25,11 @@ export function handleApi(exchange: Exchange, head: RequestHead): void {
     exchange.reject(401, 'this call needs the key of LONGWIRE_API_KEY in X-API-Key', 'not-allowed', UNAUTHORIZED);
     return;
   }
+  if (head.bodyKind === 'none') {
+    gateway.counters.apiFailed++;
+    exchange.reject(411, 'a call has a body, and says how long it is', 'malformed');
+    return;
+  }
   const name = head.pathSlice(PREFIX_LENGTH);
   const method = name !== null && Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
   exchange.readBody(head, gateway.config.bodyLimitBytes, (body) => call(gateway, method, body));
