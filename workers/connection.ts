@@ -236,7 +236,7 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
 
   onWireEnd(): void {
     // A peer that has ended may still read, and is owed the answers that are in our outbox; then the wheel closes.
-    if (this.wire.outboxBytes > 0 && (this.state === 'idle' || this.state === 'closing')) this.finish('client-left');
+    if (this.wire.outboxBytes > 0 && this.state !== 'open') this.finish('client-left');
     else this.close('client-left');
   }
 
@@ -353,7 +353,8 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     this.gateway.wheel.schedule(this, this.gateway.keepAliveMs);
     if (request !== null && request.length > 0) this.onWireRead(request.bytes, request.length);
     const state = this.state as ConnectionState;
-    if (state === 'head' || state === 'idle' || state === 'body') this.wire.resume();
+    // Held or closing too: a wire that is not read does not tell of the peer's end.
+    if (state !== 'busy' && state !== 'blocked') this.wire.resume();
   }
 
   private keep(buffer: Buffer, start: number, end: number): void {
