@@ -169,22 +169,24 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     const { encoding } = this;
     if (encoding === null) return;
     const frame = frameOf(publication, encoding);
+    if (!this.send(frame)) return;
     const { counters } = this.gateway;
     counters.deliveries++;
     counters.deliveredBytes += frame.length;
-    this.send(frame);
   }
 
-  private send(frame: Buffer): void {
+  /** Gives a frame to the wire, or closes a connection whose outbox has no room for it (false). */
+  private send(frame: Buffer): boolean {
     const { wire, gateway } = this;
     const queued = wire.outboxBytes;
     // One frame always fits: what a publication may measure is another limit's business.
     if (queued > 0 && queued + frame.length + wire.outboxEntries * OUTBOX_ENTRY_BYTES > gateway.outboxLimitBytes) {
       this.close('slow-consumer');
-      return;
+      return false;
     }
     wire.write(frame);
     if (wire.outboxBytes > 0) gateway.stalls.watch(this, frame.length);
+    return true;
   }
 
   // What the wheel says.
@@ -193,9 +195,8 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     const { gateway } = this;
     switch (this.state) {
       case 'open':
-        if (this.encoding !== null) this.send(this.encoding.heartbeat);
-        // `send` may have closed it.
-        if ((this.state as ConnectionState) === 'open') gateway.wheel.schedule(this, gateway.heartbeatMs);
+        if (this.encoding === null || !this.send(this.encoding.heartbeat)) return;
+        gateway.wheel.schedule(this, gateway.heartbeatMs);
         return;
       case 'head':
       case 'body':

@@ -3,6 +3,9 @@
 // A channel with one subscriber, the usual case, is one Map entry that points straight at it (37 bytes). From the second
 // on it is a `Crowd` with a Set; a channel without any is forgotten.
 //
+// The Map is one, not several: growing it stalls for 4 ms at 131,072 channels, 9 to 14 at 262,144 and 24 to 30 at 524,288
+// (measured, Node 20 and 24), once each in a worker's life; sharding would cost every lookup a second hash.
+//
 // A fan-out to a crowd is cut into slices of about a millisecond, so that accepting, heartbeats and other channels go on.
 // Publications of one crowd wait for each other in its queue, so they never overtake. Who subscribes while a publication is
 // being fanned out does not get it: when a fan-out is cut, it puts a mark of its own behind the last member in the Set
