@@ -64,7 +64,7 @@ export class Admission {
       this.listen();
     } else if (!last && this.state === 'rejecting') {
       this.state = 'full';
-      this.listener.close();
+      this.listener.suspend();
     }
   }
 
@@ -99,7 +99,7 @@ export class Admission {
       this.state = 'rejecting';
     } else {
       this.state = 'full';
-      this.listener.close();
+      this.listener.suspend();
     }
     this.log.info('this worker is at its connection limit', { limit: this.limit, state: this.state });
     this.onRoom(false);

@@ -5,7 +5,8 @@
 // worker is always replaced (see backoff.ts), whatever it died of, until `stop`.
 //
 // Invariant of accepting: while some ready worker has room nobody is refused, and when none has, exactly one has been
-// told that it is the last, so that it goes on listening and clients hear 503 instead of nothing.
+// told that it is the last, so that it goes on listening and clients hear 503 instead of nothing. While a replacement
+// starts, clients wait for its room in the kernel's queue instead, unless there already is a last one.
 // Every wait is bounded: 30 s to become ready, the drain's seconds + 5 s to exit, then SIGKILL.
 
 import cluster from 'node:cluster';
@@ -282,7 +283,8 @@ export class Supervisor implements WorkerProcessOwner {
       this.#fail(`worker ${slot.id} died ${START_DEATHS} times before it was ready (${endingText(ending)})`);
       return;
     }
-    slot.timer = setTimeout(() => this.#fork(slot), waitMs);
+    if (waitMs === 0) this.#fork(slot);
+    else slot.timer = setTimeout(() => this.#fork(slot), waitMs);
     for (const held of this.#slots) if (held.held) this.#assign(held);
     this.#appointLast();
     this.#checkStarted();
@@ -293,7 +295,11 @@ export class Supervisor implements WorkerProcessOwner {
     if (this.#state === 'stopping' || this.#state === 'stopped') return;
     const ready = this.#slots.flatMap(({ worker }) => (worker?.row.state === 'ready' ? [worker] : []));
     const open = ready.filter(({ row }) => row.room);
-    const last = open.length > 1 ? undefined : (open[0] ?? ready.find(({ row }) => row.last) ?? ready[0]);
+    // Listening again gives up a place at the shared socket for a moment; when that is the only one left, what waits there
+    // is lost, and with port 0 the port as well. A replacement that starts is better worth waiting for.
+    const starting = this.#slots.some(({ worker }) => worker?.row.state === 'starting');
+    const none = ready.find(({ row }) => row.last) ?? (starting ? undefined : ready[0]);
+    const last = open.length > 1 ? undefined : (open[0] ?? none);
     // The new one hears it before the old one is let off, so that there is no moment with nobody.
     if (last !== undefined) tell(last, true);
     for (const worker of ready) if (worker !== last) tell(worker, false);

@@ -268,7 +268,7 @@ describe('the last worker with room', () => {
     assert.deepEqual(told(made), []);
   });
 
-  it('is another one when it dies', async () => {
+  it('is another one when it dies and its replacement does not come up; until then clients wait for that', async () => {
     const made = rig({ behaviours: ['serve', 'serve'] });
     const { supervisor, row, table } = made;
     await supervisor.start();
@@ -279,6 +279,9 @@ describe('the last worker with room', () => {
     assert.ok(dying === 1 || dying === 2);
     const other = 3 - dying;
     process.env[`STAND_IN_${dying}`] = 'mute';
+    process.kill(pidOf(row(dying)), 'SIGKILL');
+    await waitUntil(() => row(dying).generation === 2, 'the replacement to be on its way');
+    assert.deepEqual(told(made), []);
     process.kill(pidOf(row(dying)), 'SIGKILL');
     await waitUntil(() => told(made).join() === `${other}`, 'the other one to be told');
     await waitUntil(() => row(other).acceptState === 'rejecting', 'the other one to hear it');

@@ -1,11 +1,13 @@
 // Listener: this worker's `net` server on the shared port, which gives each accepted connection as a wire.
 //
-// It can stop listening and start again, which is how a worker at its connection cap leaves new connections to the others:
-// the listening socket is shared (or the worker's own, with reuseport), so closing our copy of it closes nobody else's.
-// Started again it asks for the very same address, or node:cluster would take it for another socket (port 0 in tests).
+// It can be suspended and started again, which is how a worker at its connection cap leaves new connections to the others.
+// Suspended, it has closed its own copy of the shared socket but kept its place there, so that the primary keeps the socket:
+// should all workers be suspended at once, those who come wait in the kernel's queue and are neither refused nor lost.
+// Started again it gives its place up and asks for the very same address, which is the one socket as long as some other
+// worker has a place there. With reuseport the socket is the worker's own, and suspending it resets what waits in it.
 
 import { createServer, type ListenOptions, type Server } from 'node:net';
-import { acceptHandles, type WireKind } from './probe.ts';
+import { acceptHandles, stopAccepting, type WireKind } from './probe.ts';
 import { SOCKET_OPTIONS, SocketWire } from './socket-wire.ts';
 import type { Wire } from './wire.ts';
 
@@ -28,41 +30,66 @@ export interface ListeningAddress {
 export class Listener {
   private readonly options: ListenerOptions;
   private readonly onWire: (wire: Wire) => void;
+  /** What was last asked for; `opening` catches up with it. */
+  private wanted: 'listening' | 'suspended' | 'closed';
   private server: Server | null;
+  /** While the primary is being asked for the socket. */
+  private opening: Promise<ListeningAddress> | null;
 
   constructor(options: ListenerOptions, onWire: (wire: Wire) => void) {
     this.options = options;
     this.onWire = onWire;
+    this.wanted = 'closed';
     this.server = null;
+    this.opening = null;
   }
 
+  /** Whether it accepts or is about to. */
   get listening(): boolean {
-    return this.server !== null;
+    return this.wanted === 'listening' && (this.opening !== null || this.server !== null);
   }
 
   /**
-   * Begins to accept.
+   * Begins to accept. Resolves with an empty address when that was called off meanwhile.
    *
    * @throws the error of `net.Server.listen`: EADDRINUSE, EACCES, …
    */
-  async listen(): Promise<ListeningAddress> {
+  listen(): Promise<ListeningAddress> {
+    this.wanted = 'listening';
+    this.opening ??= this.open().finally(() => {
+      this.opening = null;
+    });
+    return this.opening;
+  }
+
+  /** Stops accepting until `listen` is called again; accepted connections are not touched. */
+  suspend(): void {
+    this.wanted = 'suspended';
+    if (this.opening === null && this.server !== null) stopAccepting(this.server);
+  }
+
+  /** Stops accepting for good; accepted connections are not touched. */
+  close(): void {
+    this.wanted = 'closed';
+    if (this.opening === null) this.release();
+  }
+
+  private async open(): Promise<ListeningAddress> {
     const { kind, host, port, reusePort } = this.options;
+    this.release();
     const server = createServer(SOCKET_OPTIONS);
-    this.server = server;
     if (kind === 'socket') server.on('connection', (socket) => this.onWire(new SocketWire(socket)));
     const options: ListenOptions & { reusePort?: boolean } = { port, backlog: BACKLOG };
     if (host !== '') options.host = host;
     if (reusePort) options.reusePort = true;
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) => {
-        if (this.server === server) this.server = null;
-        reject(error);
-      });
+      server.once('error', reject);
       server.listen(options, resolve);
     });
-    if (this.server !== server) {
-      // Closed while the primary was being asked for the socket.
-      server.close();
+    this.server = server;
+    if (this.wanted !== 'listening') {
+      if (this.wanted === 'suspended') stopAccepting(server);
+      else this.release();
       return { address: '', port: 0 };
     }
     if (kind === 'handle') {
@@ -74,10 +101,8 @@ export class Listener {
     return { address: address.address, port: address.port };
   }
 
-  /** Stops accepting; accepted connections are not touched. */
-  close(): void {
-    const server = this.server;
+  private release(): void {
+    this.server?.close();
     this.server = null;
-    if (server?.listening) server.close();
   }
 }
