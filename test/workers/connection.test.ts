@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { Publication } from '../../src/publication.ts';
-import { TRANSPORTS } from '../../src/stats.ts';
+import { transportIndex } from '../../src/stats.ts';
 import { Connection } from '../../workers/connection.ts';
 import { DRAIN_MARK_BYTES } from '../../workers/wire/wire.ts';
 import { makeGateway, type TestGateway } from './gateways.ts';
@@ -26,9 +26,10 @@ function broadcast(channel: string, text: string): void {
   test.gateway.onPublication(new Publication(channel, Buffer.from(text)));
 }
 
-/** Held connections by transport. */
-function held(): Record<string, number> {
-  return Object.fromEntries(TRANSPORTS.map((name, i) => [name, test.gateway.connections[i] ?? 0]));
+/** Connections that are held as event streams, and those that are not. */
+function held(): { http: number; sse: number } {
+  const { connections } = test.gateway;
+  return { http: connections[transportIndex.http] ?? 0, sse: connections[transportIndex.sse] ?? 0 };
 }
 
 describe('requests on one connection', () => {

@@ -1,14 +1,13 @@
 // The hub: who gets what, and in which order, however a fan-out is cut.
 //
 // The clock is a fake that each delivery moves on, so that slices end where the test wants; turns of the loop are real ones.
-// The last test interleaves everything at random and holds what arrived against a model of a few lines.
+// hub-model.test.ts interleaves everything at random.
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Publication } from '../../src/publication.ts';
 import { type Counters, emptyCounters } from '../../src/stats.ts';
 import { FANOUT_LIMIT, Hub, type Subscriber } from '../../workers/hub.ts';
-import { Random } from './http/random.ts';
 
 /** Enough for several slices when each delivery takes longer than one. */
 const MANY = 200;
@@ -351,68 +350,4 @@ describe('too many publications', () => {
     const all = Array.from({ length: FANOUT_LIMIT / 8 }, (_, i) => `${i}`);
     for (const { got } of crowds.flat()) assert.deepEqual(got, all);
   });
-});
-
-/** One subscriber's time on one channel, and what must reach it in that time: these publications in this order. */
-interface Stay {
-  due: string[];
-  got: string[];
-}
-
-describe('the hub beside a model', () => {
-  for (const seed of [1, 2, 3, 4, 5, 6]) {
-    it(`seed ${seed}: everybody gets what is published while it is there, in order, until it leaves`, async () => {
-      const random = new Random(seed);
-      const channels = ['a', 'b', 'c'];
-      const people = Array.from({ length: 60 }, () => new Map<string, Stay>());
-      const over: Stay[] = [];
-      const open = (): number => people.reduce((sum, stays) => sum + stays.size, 0);
-      const subscribers = people.map((stays, i): Subscriber => {
-        return {
-          deliver({ channel, payload }) {
-            nowMs += random.below(3) === 0 ? 1 : 0;
-            const stay = stays.get(channel);
-            assert.ok(stay !== undefined, `subscriber ${i} is not on ${channel}`);
-            stay.got.push(payload.toString());
-            // May leave, or have another leave, while it is being delivered to.
-            if (random.once(40)) leave(random.once(2) ? i : random.below(people.length), channel);
-          },
-        };
-      });
-      function join(i: number, channel: string): void {
-        const stays = people[i] as Map<string, Stay>;
-        if (!stays.has(channel)) stays.set(channel, { due: [], got: [] });
-        hub.subscribe(channel, subscribers[i] as Subscriber);
-      }
-      function leave(i: number, channel: string): void {
-        const stay = people[i]?.get(channel);
-        if (stay !== undefined) over.push(stay);
-        people[i]?.delete(channel);
-        hub.unsubscribe(channel, subscribers[i] as Subscriber);
-      }
-
-      for (let step = 0; step < 20_000; step++) {
-        const channel = random.pick(channels);
-        const what = random.below(100);
-        if (what < 40) join(random.below(people.length), channel);
-        else if (what < 55) leave(random.below(people.length), channel);
-        else if (what < 56) for (let i = 0; i < people.length; i++) leave(i, channel);
-        else if (what < 80) {
-          for (const stays of people) stays.get(channel)?.due.push(`${step}`);
-          broadcast(channel, `${step}`);
-        } else await turn();
-        assert.equal(hub.subscriptionCount, open());
-      }
-      await finish();
-
-      assert.equal(hub.channelCount, channels.filter((channel) => people.some((stays) => stays.has(channel))).length);
-      let received = 0;
-      for (const { due, got } of people.flatMap((stays) => [...stays.values()])) assert.deepEqual(got, due);
-      for (const { due, got } of over) {
-        assert.deepEqual(got, due.slice(0, got.length));
-        received += got.length;
-      }
-      assert.ok(received > 10_000, 'the run was worth it');
-    });
-  }
 });
