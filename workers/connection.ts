@@ -143,6 +143,7 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
   finish(reason: CloseReason): void {
     if (this.state === 'closing' || this.state === 'closed') return;
     this.countClosed(reason);
+    if (this.encoding?.ending) this.wire.write(this.encoding.ending);
     this.leave();
     if (this.state === 'busy' || this.state === 'blocked') this.wire.resume();
     this.state = 'closing';

@@ -17,6 +17,8 @@ export interface Encoding {
   readonly encode: (publication: Publication) => Buffer;
   /** Written to an idle connection so that both ends, and what lies between them, know that it lives. */
   readonly heartbeat: Buffer;
+  /** Written last when we end the connection in an orderly way; null when its end says enough. */
+  readonly ending: Buffer | null;
 }
 
 /** The publication as bytes ready to write, made on first use. */

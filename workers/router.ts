@@ -9,6 +9,7 @@ import { handleHealth } from './health.ts';
 import { field } from './http/answers.ts';
 import type { Method, RequestHead } from './http/request-head.ts';
 import { handleSse } from './transports/sse.ts';
+import { handleStream } from './transports/stream.ts';
 
 interface Route {
   /** The raw path, or what it begins with when it ends in '/'. */
@@ -20,6 +21,8 @@ interface Route {
 const ROUTES: readonly Route[] = [
   { path: '/sse/', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleSse },
   { path: '/sse', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleSse },
+  { path: '/stream/', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleStream },
+  { path: '/stream', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleStream },
   { path: '/api/', methods: ['POST'], handle: handleApi },
   { path: '/healthz', methods: ['GET', 'HEAD'], handle: handleHealth },
 ];
@@ -45,7 +48,7 @@ export function route(exchange: Exchange, head: RequestHead): void {
   }
   exchange.reject(
     404,
-    'there is nothing here; see /sse/{channel} and /api/publish',
+    'there is nothing here; see /sse/{channel}, /stream/{channel} and /api/publish',
     'unknown',
     '',
     head.method === 'HEAD',

@@ -24,6 +24,7 @@ export const SSE_RAW: Encoding = {
   format: 'raw',
   encode: (publication) => encodeEvent(publication, publication.payload),
   heartbeat: HEARTBEAT,
+  ending: null,
 };
 
 export const SSE_JSON: Encoding = {
@@ -32,6 +33,7 @@ export const SSE_JSON: Encoding = {
   format: 'json',
   encode: (publication) => encodeEvent(publication, encodeJsonFormat(publication)),
   heartbeat: HEARTBEAT,
+  ending: null,
 };
 
 /**
