@@ -102,7 +102,7 @@ export function atHome(bytes: Buffer, random: Random, key: string): Buffer {
   const text = bytes.toString('latin1');
   const moved = text.replaceAll(/^(\S+) (?:\/|\/\/|\/a\?b\?c=\/d|\/sse\/\S*)(?= HTTP)/gm, (_, method: string) => {
     const toApi = (method === 'POST') !== random.once(8);
-    return `${method} ${random.pick(toApi ? ['/api/publish', '/api/broadcast'] : ['/sse/a', '/sse?channel=b', '/healthz'])}`;
+    return `${method} ${random.pick(toApi ? ['/api/publish', '/api/broadcast'] : ['/sse/a', '/sse?channel=b', '/stream/a', '/healthz'])}`;
   });
   const fields = random.once(5) ? '' : `X-API-Key: ${key}\r\n`;
   return Buffer.from(
@@ -230,7 +230,7 @@ function beyondLimits(random: Random, key: string): string {
 /** A stream that is opened, with something behind it. */
 function stream(random: Random): string {
   const channels = Array.from({ length: random.below(80) }, (_, i) => `channel=${i}`);
-  const target = random.pick(['/sse/fuzz', '/sse/a', '/sse', '/sse/', '/sse/%00', '/sse/%ff', '/sse/:own', '/sse/%']);
+  const target = `/${random.pick(['sse', 'sse', 'stream'])}${random.pick(['/fuzz', '/a', '', '/', '/%00', '/%ff', '/:own', '/%'])}`;
   const query = random.pick(['', '?', '?format=json', '?format=x', `?${channels.join('&')}`, '?channel=', '?%']);
   const method = random.pick(['GET', 'GET', 'GET', 'HEAD', 'POST', 'DELETE']);
   const version = random.pick(['1.1', '1.1', '1.0']);
