@@ -38,18 +38,20 @@ for (const wire of WIRES) {
 
     it('half a head, and half a body, are answered with 408', async () => {
       const head = `POST /api/publish HTTP/1.1\r\nHost: g\r\nX-API-Key: ${API_KEY}\r\n`;
-      for (const part of [
+      const parts = [
         'G',
         HEALTH.slice(0, -1),
         `${head}Content-Length: 9\r\n\r\n{`,
         `${head}Transfer-Encoding: chunked\r\n\r\n5`,
-      ]) {
+      ];
+      const answered = async (part: string): Promise<void> => {
         const client = new RawClient(port);
         client.write(part);
         assert.equal(await client.end(), 'fin', part);
         const [answer] = await client.answers(1);
         assert.deepEqual([answer?.status, answer?.headers.connection], [408, 'close'], part);
-      }
+      };
+      await Promise.all(parts.map(answered));
     });
 
     it('a connection that is kept alive is closed when nothing more is asked, and not before', async () => {
