@@ -1,0 +1,390 @@
+// WebSockets over real sockets, frame by frame: the handshake and its faults, what a client may say and what it is answered,
+// breaches of RFC 6455 and their close codes, clients that answer no ping, and that nothing is left of any of them.
+// How the clients that people use get on with it: websocket-clients.test.ts.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { ask, RawClient } from '../harness/raw-client.ts';
+import { waitUntil } from '../harness/wait.ts';
+import { ACCEPT, handshake, KEY, WebSocketClient, type WebSocketOptions } from '../harness/websocket-client.ts';
+import {
+  BINARY,
+  CLOSE,
+  CONTINUE,
+  clientFrame,
+  closePayload,
+  fragments,
+  fragmentsOf,
+  PING,
+  PONG,
+  TEXT,
+} from '../workers/websocket/client-frames.ts';
+import { WIRES } from './setups.ts';
+
+const ALLOWED = 'https://app.example';
+const CHANNEL_LIMIT = 5;
+const MESSAGE_LIMIT_BYTES = 65_536;
+
+/** A 400 of the API has the same code: bad-request. */
+const BAD_REQUEST = 107;
+
+for (const wire of WIRES) {
+  describe(`WebSockets, ${wire} wire`, () => {
+    let gateway: GatewayProcess;
+    let port = 0;
+
+    before(async () => {
+      gateway = await startGateway({
+        env: {
+          LONGWIRE_WIRE: wire,
+          LONGWIRE_CORS_ORIGINS: `${ALLOWED},https://b.example`,
+          LONGWIRE_CHANNEL_LIMIT: String(CHANNEL_LIMIT),
+        },
+      });
+      port = gateway.publicPort;
+    });
+
+    after(() => gateway.kill());
+
+    function open(target: string, options: WebSocketOptions = {}): Promise<WebSocketClient> {
+      return new WebSocketClient(port, target, options).opened();
+    }
+
+    describe('the handshake', () => {
+      it('is answered with exactly this head, and publications follow', async () => {
+        const client = await open('/ws/alice');
+        assert.equal(
+          client.head,
+          'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+            `Sec-WebSocket-Accept: ${ACCEPT}\r\n\r\n`,
+        );
+        await gateway.publish('alice', 'hello', { event: 'e', id: '7' });
+        assert.deepEqual(await client.json(1), [{ channel: 'alice', data: 'hello', id: '7', event: 'e' }]);
+        client.close();
+      });
+
+      it('declines extensions and subprotocols by silence', async () => {
+        const fields = 'Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: chat\r\n';
+        const client = await open('/ws/alice', { fields });
+        assert.doesNotMatch(client.head, /extensions|protocol:/i);
+        client.close();
+      });
+
+      it('may bring frames in its own packet', async () => {
+        const early = Buffer.concat([
+          clientFrame(PING, 'early'),
+          clientFrame(TEXT, '{"subscribe":"early"}'),
+          ...fragments(TEXT, '{"pi', 'ng":', '1}'),
+        ]);
+        const client = await open('/ws/alice', { early });
+        assert.deepEqual(await client.json(2), [{ subscribed: ['early'] }, { pong: 1 }]);
+        assert.deepEqual(client.pongs, ['early']);
+        await gateway.publish('early', 'here');
+        assert.deepEqual((await client.json(3))[2], { channel: 'early', data: 'here' });
+        client.close();
+      });
+
+      it('may come byte by byte, and so may all frames', async () => {
+        const client = new RawClient(port);
+        const bytes = Buffer.concat([Buffer.from(handshake('/ws/slow')), clientFrame(TEXT, '{"ping":"slow"}')]);
+        for (const byte of bytes) {
+          client.write(Buffer.of(byte));
+          await new Promise((resolve) => client.socket.write('', resolve));
+        }
+        await client.sees('{"pong":"slow"}');
+        client.close();
+      });
+
+      it('is refused with what is missing', async () => {
+        const upgrade = 'Upgrade: websocket\r\nConnection: Upgrade\r\n';
+        const version = 'Sec-WebSocket-Version: 13\r\n';
+        const key = `Sec-WebSocket-Key: ${KEY}\r\n`;
+        const get = 'GET /ws/alice HTTP/1.1\r\nHost: g\r\n';
+        const faults: [name: string, request: string, status: number][] = [
+          ['a plain GET', `${get}\r\n`, 426],
+          ['no Connection', `${get}Upgrade: websocket\r\n${version}${key}\r\n`, 426],
+          ['another upgrade', `${get}Upgrade: h2c\r\nConnection: Upgrade\r\n${version}${key}\r\n`, 426],
+          ['HTTP/1.0', `GET /ws/alice HTTP/1.0\r\n${upgrade}${version}${key}\r\n`, 426],
+          ['no version', `${get}${upgrade}${key}\r\n`, 426],
+          ['version 8', `${get}${upgrade}Sec-WebSocket-Version: 8\r\n${key}\r\n`, 426],
+          ['no key', `${get}${upgrade}${version}\r\n`, 400],
+          ['two keys', `${get}${upgrade}${version}${key}${key}\r\n`, 400],
+          ['a short key', `${get}${upgrade}${version}Sec-WebSocket-Key: c2hvcnQ=\r\n\r\n`, 400],
+          ['a body', `${get}${upgrade}${version}${key}Content-Length: 1\r\n\r\nx`, 400],
+          ['POST', `POST /ws/alice HTTP/1.1\r\nHost: g\r\nContent-Length: 0\r\n${upgrade}${version}${key}\r\n`, 405],
+          ['HEAD', `HEAD /ws/alice HTTP/1.1\r\nHost: g\r\n${upgrade}${version}${key}\r\n`, 405],
+          ['OPTIONS', 'OPTIONS /ws/alice HTTP/1.1\r\nHost: g\r\n\r\n', 405],
+        ];
+        for (const [name, request, status] of faults) {
+          const client = new RawClient(port);
+          client.write(request);
+          assert.equal(await client.end(), 'fin', name);
+          assert.match(client.text, new RegExp(`^HTTP/1\\.1 ${status} `), name);
+          if (status === 426) {
+            assert.match(client.text, /^Upgrade: websocket\r$/m, name);
+            assert.match(client.text, /^Sec-WebSocket-Version: 13\r$/m, name);
+          }
+          if (status === 405) assert.match(client.text, /^Allow: GET\r$/m, name);
+          client.close();
+        }
+      });
+
+      it('is open to pages of the own host and of the list, and to clients that are no pages', async () => {
+        const own = ['http://gateway', 'https://gateway'];
+        for (const origin of [...own, ALLOWED, 'https://b.example']) {
+          const client = await open('/ws/alice', { fields: `Origin: ${origin}\r\n` });
+          client.close();
+        }
+        const before = (await gateway.metrics()).value('longwire_rejected_total', { reason: 'not-allowed' });
+        const foreign = ['https://evil.example', 'http://app.example', 'https://app.example.evil', 'null', 'gateway'];
+        for (const origin of [...foreign, 'http://gateway:81']) {
+          const answer = await ask(port, handshake('/ws/alice', `Origin: ${origin}\r\n`));
+          assert.equal(answer.status, 403, origin);
+          assert.equal(answer.headers['access-control-allow-origin'], undefined);
+        }
+        await gateway.metricReaches('longwire_rejected_total', { reason: 'not-allowed' }, before + foreign.length + 1);
+      });
+    });
+
+    describe('what a client says', () => {
+      it('subscribe and unsubscribe change what it gets from the reply on', async () => {
+        const client = await open('/ws/a');
+        assert.deepEqual(await client.reply({ subscribe: 'b' }), { subscribed: ['b'] });
+        assert.deepEqual(await client.reply({ subscribe: ['c', 'ünï/🦊', 'c', 'a'] }), {
+          subscribed: ['c', 'ünï/🦊', 'a'],
+        });
+        for (const channel of ['a', 'b', 'c', 'ünï/🦊']) await gateway.publish(channel, `for ${channel}`);
+        assert.deepEqual(
+          (await client.json(6)).slice(2),
+          ['a', 'b', 'c', 'ünï/🦊'].map((channel) => ({ channel, data: `for ${channel}` })),
+        );
+        assert.deepEqual(await client.reply({ unsubscribe: ['a', 'b', 'never'] }), {
+          unsubscribed: ['a', 'b', 'never'],
+        });
+        for (const channel of ['a', 'b', 'c']) await gateway.publish(channel, 'again');
+        assert.deepEqual((await client.json(8)).at(-1), { channel: 'c', data: 'again' });
+        client.close();
+      });
+
+      it('may give up its last channel and take up others', async () => {
+        const client = await open('/ws/only');
+        assert.deepEqual(await client.reply({ unsubscribe: 'only' }), { unsubscribed: ['only'] });
+        await gateway.metricReaches('longwire_subscriptions', {}, 0);
+        assert.deepEqual(await client.reply({ subscribe: 'other' }), { subscribed: ['other'] });
+        await gateway.publish('other', 'x');
+        assert.deepEqual((await client.json(3)).at(-1), { channel: 'other', data: 'x' });
+        client.close();
+      });
+
+      it('a ping is answered with what it held', async () => {
+        const client = await open('/ws/alice');
+        for (const value of [42, null, 'ä🦊', [1, { deep: [true] }], { '': '' }]) {
+          assert.deepEqual(await client.reply({ ping: value }), { pong: value });
+        }
+        client.close();
+      });
+
+      it('anything else is answered with an error and changes nothing', async () => {
+        const client = await open('/ws/alice');
+        const wishes: [wish: unknown, message: RegExp][] = [
+          ['', /a message is JSON/],
+          ['hello', /a message is JSON/],
+          ['{"subscribe":', /a message is JSON/],
+          ['42', /a message is one of/],
+          ['null', /a message is one of/],
+          ['[{"ping":1}]', /a message is one of/],
+          ['{}', /a message is one of/],
+          [{ publish: 'x' }, /a message is one of/],
+          [{ subscribe: 'a', unsubscribe: 'alice' }, /a message is one of/],
+          ['{"__proto__":1}', /a message is one of/],
+          [{ subscribe: [] }, /at least one/],
+          [{ subscribe: '' }, /must not be empty/],
+          [{ subscribe: ['ok', ''] }, /must not be empty/],
+          [{ subscribe: 7 }, /a channel is a string/],
+          [{ subscribe: null }, /a channel is a string/],
+          [{ subscribe: [['nested']] }, /a channel is a string/],
+          ['{"subscribe":"\\ud83e"}', /a channel is a string/],
+          [{ subscribe: 'x'.repeat(256) }, /255 bytes/],
+          [{ subscribe: 'é'.repeat(128) }, /255 bytes/],
+          [{ subscribe: ':own' }, /':'/],
+          [{ unsubscribe: ':own' }, /':'/],
+          [{ subscribe: 'a\nb' }, /control characters/],
+          [{ unsubscribe: {} }, /a channel is a string/],
+        ];
+        for (const [wish, message] of wishes) {
+          const reply = (await client.reply(wish)) as { error?: { code: number; message: string } };
+          assert.equal(reply.error?.code, BAD_REQUEST, JSON.stringify(wish));
+          assert.match(reply.error.message, message, JSON.stringify(wish));
+        }
+        client.write(clientFrame(BINARY, '{"ping":1}'));
+        const answers = await client.json(wishes.length + 1);
+        assert.match(JSON.stringify(answers.at(-1)), /binary/);
+        await gateway.metricReaches('longwire_subscriptions', {}, 1);
+        await gateway.publish('alice', 'still here');
+        assert.deepEqual((await client.json(wishes.length + 2)).at(-1), { channel: 'alice', data: 'still here' });
+        client.close();
+      });
+
+      it('the channel limit holds however channels are taken up, all or none', async () => {
+        const client = await open('/ws/a?channel=b&channel=c');
+        const limit = new RegExp(`at most ${CHANNEL_LIMIT} channels`);
+        assert.match(JSON.stringify(await client.reply({ subscribe: ['d', 'e', 'f'] })), limit);
+        await gateway.metricReaches('longwire_subscriptions', {}, 3);
+        assert.deepEqual(await client.reply({ subscribe: ['d', 'e', 'a', 'b'] }), { subscribed: ['d', 'e', 'a', 'b'] });
+        assert.match(JSON.stringify(await client.reply({ subscribe: 'f' })), limit);
+        assert.deepEqual(await client.reply({ unsubscribe: 'e' }), { unsubscribed: ['e'] });
+        assert.deepEqual(await client.reply({ subscribe: 'f' }), { subscribed: ['f'] });
+        await gateway.metricReaches('longwire_subscriptions', {}, CHANNEL_LIMIT);
+        client.close();
+      });
+
+      it('messages up to the limit are read whole, in frames of any size', async () => {
+        const client = await open('/ws/alice');
+        const value = 'x'.repeat(MESSAGE_LIMIT_BYTES - '{"ping":""}'.length);
+        const message = Buffer.from(JSON.stringify({ ping: value }));
+        for (const frames of [
+          [clientFrame(TEXT, message)],
+          fragmentsOf(TEXT, message, 1_000),
+          fragmentsOf(TEXT, message, 1),
+        ]) {
+          client.write(...frames);
+        }
+        assert.deepEqual(await client.json(3), Array(3).fill({ pong: value }));
+        client.close();
+      });
+
+      it('pings are answered between fragments and publications, in order', async () => {
+        const client = await open('/ws/busy?format=raw');
+        const publications = 200;
+        for (let number = 0; number < publications; number++) {
+          const published = gateway.publish('busy', `${number}`);
+          const [first = Buffer.alloc(0), second = Buffer.alloc(0)] = fragments(TEXT, '{"ping"', `:${number}}`);
+          client.write(first, clientFrame(PING, `p${number}`), clientFrame(PONG, 'unasked'), second);
+          await published;
+        }
+        const texts = (await client.received(2 * publications)).map(({ payload }) => payload.toString());
+        const numbers = Array.from({ length: publications }, (_, number) => number);
+        assert.deepEqual(
+          texts.filter((text) => !text.startsWith('{')),
+          numbers.map(String),
+        );
+        assert.deepEqual(
+          texts.filter((text) => text.startsWith('{')),
+          numbers.map((number) => `{"pong":${number}}`),
+        );
+        assert.deepEqual(
+          client.pongs,
+          numbers.map((number) => `p${number}`),
+        );
+        client.close();
+      });
+    });
+  });
+
+  describe(`the end of WebSockets, ${wire} wire`, () => {
+    let gateway: GatewayProcess;
+
+    before(async () => {
+      gateway = await startGateway({ env: { LONGWIRE_WIRE: wire } });
+    });
+
+    after(() => gateway.kill());
+
+    function open(target: string): Promise<WebSocketClient> {
+      return new WebSocketClient(gateway.publicPort, target).opened();
+    }
+
+    const codes = [null, 1000, 1001, 1003, 1007, 1011, 1012, 1014, 3000, 4999];
+
+    it('a close frame is echoed with its code, then FIN; what follows it is not read', async () => {
+      for (const code of codes) {
+        const client = await open('/ws/alice');
+        const payload = code === null ? '' : closePayload(code, 'bye 🦊');
+        client.write(clientFrame(CLOSE, payload), clientFrame(TEXT, '{"ping":1}'), Buffer.of(0xff, 0xff));
+        assert.deepEqual(await client.end(), { code, reason: '' });
+        assert.equal(client.connection.ending, 'fin');
+        assert.deepEqual(client.messages, []);
+      }
+      await gateway.metricReaches('longwire_closed_total', { reason: 'client-left' }, codes.length);
+    });
+
+    it('breaches of the protocol are closed with their code and a reason, and counted', async () => {
+      const [cut = Buffer.alloc(0)] = fragments(TEXT, '{"ping":', '1}');
+      const breaches: [name: string, frames: Buffer[], code: number][] = [
+        ['no mask', [clientFrame(TEXT, '{}', { mask: null })], 1002],
+        ['a reserved bit', [clientFrame(TEXT, '{}', { reserved: 4 })], 1002],
+        ['an unknown opcode', [clientFrame(3, '')], 1002],
+        ['an unknown control opcode', [clientFrame(11, '')], 1002],
+        ['a fragmented ping', [clientFrame(PING, '', { fin: false })], 1002],
+        ['a long ping', [clientFrame(PING, Buffer.alloc(126))], 1002],
+        ['nothing to continue', [clientFrame(CONTINUE, 'x')], 1002],
+        ['a message within a message', [cut, clientFrame(TEXT, '{}')], 1002],
+        ['half a close code', [clientFrame(CLOSE, Buffer.of(3))], 1002],
+        ['close code 1005', [clientFrame(CLOSE, closePayload(1005))], 1002],
+        ['close code 999', [clientFrame(CLOSE, closePayload(999))], 1002],
+        ['close code 5000', [clientFrame(CLOSE, closePayload(5000))], 1002],
+        ['a close reason that is not UTF-8', [clientFrame(CLOSE, closePayload(1000, Buffer.of(0xff)))], 1007],
+        ['a length beyond 2^63', [clientFrame(TEXT, '', { lengthBytes: 8, length: 1n << 63n })], 1002],
+        ['text that is not UTF-8', [clientFrame(TEXT, Buffer.of(0xc3, 0x28))], 1007],
+        ['text cut inside a character', [clientFrame(TEXT, Buffer.from('🦊').subarray(0, 3))], 1007],
+        ['not UTF-8 in a later fragment', fragments(TEXT, 'ok', Buffer.of(0xed, 0xa0, 0x80)), 1007],
+        ['a frame over the limit', [clientFrame(TEXT, Buffer.alloc(MESSAGE_LIMIT_BYTES + 1, ' '))], 1009],
+        ['a frame that says it is', [clientFrame(BINARY, '', { length: 1n << 40n })], 1009],
+        ['a message over the limit', fragmentsOf(TEXT, Buffer.alloc(MESSAGE_LIMIT_BYTES + 1, ' '), 9_000), 1009],
+      ];
+      for (const [name, frames, code] of breaches) {
+        const client = await open('/ws/alice');
+        client.write(...frames);
+        const closed = await client.end();
+        assert.equal(closed?.code, code, name);
+        assert.notEqual(closed?.reason, '', name);
+        assert.equal(client.connection.ending, 'fin', name);
+      }
+      await gateway.metricReaches('longwire_closed_total', { reason: 'malformed' }, breaches.length);
+    });
+
+    it('a client that vanishes, at a frame boundary or within a message, is forgotten', async () => {
+      const [cut = Buffer.alloc(0)] = fragments(TEXT, '{"ping":', '1}');
+      for (const rest of [Buffer.alloc(0), cut, cut.subarray(0, 3)]) {
+        for (const leave of ['fin', 'reset'] as const) {
+          const client = await open('/ws/alice');
+          client.write(clientFrame(PING, ''), rest);
+          if (leave === 'reset') client.connection.socket.resetAndDestroy();
+          else client.connection.socket.end();
+        }
+      }
+      await gateway.metricReaches('longwire_closed_total', { reason: 'client-left' }, codes.length + 6);
+    });
+
+    it('nothing is left of any of them', async () => {
+      for (const name of ['connections', 'channels', 'subscriptions']) {
+        await gateway.metricReaches(`longwire_${name}`, {}, 0);
+      }
+      assert.deepEqual(gateway.logged('failed'), []);
+    });
+  });
+
+  describe(`a WebSocket’s heartbeat, ${wire} wire`, () => {
+    it('holds clients that answer, in any way, and closes those that do not', async () => {
+      const gateway = await startGateway({ env: { LONGWIRE_WIRE: wire, LONGWIRE_HEARTBEAT_SECONDS: '0.2' } });
+      const open = (options: WebSocketOptions) => new WebSocketClient(gateway.publicPort, '/ws/a', options).opened();
+      const answering = await open({});
+      const talking = await open({ answerPings: false });
+      const talk = setInterval(() => talking.say({ ping: 1 }), 20);
+      const silent = await open({ answerPings: false });
+      await silent.end();
+      assert.ok(silent.pings >= 1, 'it was asked');
+      await gateway.metricReaches('longwire_closed_total', { reason: 'unanswered' }, 1);
+      await waitUntil(() => answering.pings >= 8 && talking.pings >= 8, 'eight heartbeats');
+      await gateway.publish('a', 'here');
+      assert.deepEqual((await answering.json(1))[0], { channel: 'a', data: 'here' });
+      clearInterval(talk);
+      await talking.end();
+      answering.close();
+      await gateway.metricReaches('longwire_closed_total', { reason: 'unanswered' }, 2);
+      await gateway.metricReaches('longwire_connections', {}, 0);
+      await gateway.kill();
+    });
+  });
+}
