@@ -22,6 +22,8 @@ export const CLOSE_REASONS = [
   'drained',
   /** Our fault: an exception while serving it. */
   'error',
+  /** A WebSocket's client answered no ping for a whole heartbeat. */
+  'unanswered',
 ] as const;
 
 export type CloseReason = (typeof CLOSE_REASONS)[number];

@@ -9,7 +9,7 @@
 import { CLOSE_REASONS, type CloseReason, REJECTIONS, type Rejection } from './close-reason.ts';
 
 /** How a held connection is being served; `http` is one that is between requests or in one that ends. */
-export const TRANSPORTS = ['http', 'sse', 'stream'] as const;
+export const TRANSPORTS = ['http', 'sse', 'stream', 'websocket'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
 /**

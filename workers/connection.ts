@@ -6,7 +6,7 @@
 //                 └─▶ open: held, a subscriber of its channels, beaten by the wheel
 //   any of them ─▶ closing (FIN sent, waiting for the peer's) ─▶ closed, or straight to closed
 //
-// Cost while open: this object (12 fields, 120 bytes), its wire, its channel's name and its place in the hub; no
+// Cost while open: this object (10 fields, 104 bytes), its wire, its channel's name and its place in the hub; no
 // listener, timer, closure or buffer. `request` exists only while a head or body is incomplete or being served.
 // Bytes are consumed in one loop (`consume`) that `state` drives; whoever changes `state` decides what the next byte means.
 
@@ -25,6 +25,7 @@ import type { Subscriber } from './hub.ts';
 import { PendingRequest } from './pending-request.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
+import type { SessionHost, WebSocketSession } from './websocket/session.ts';
 import { DRAIN_MARK_BYTES, type Wire, type WireOwner } from './wire/wire.ts';
 
 export type ConnectionState = 'head' | 'idle' | 'body' | 'busy' | 'blocked' | 'open' | 'closing' | 'closed';
@@ -39,7 +40,7 @@ const OUTBOX_ENTRY_BYTES = 128;
 const CR = 0x0d;
 const LF = 0x0a;
 
-export class Connection implements Exchange, WireOwner, Timed, Subscriber {
+export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subscriber {
   readonly gateway: Gateway;
   readonly wire: Wire;
   state: ConnectionState;
@@ -48,6 +49,8 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
   /** Held channels; a string for the usual case of one. */
   channels: string | readonly string[] | null;
   request: PendingRequest | null;
+  /** An open WebSocket's; null for all else. */
+  session: WebSocketSession | null;
   timerPrevious: Timed | null;
   timerNext: Timed | null;
   timerTick: number;
@@ -59,6 +62,7 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     this.encoding = null;
     this.channels = null;
     this.request = null;
+    this.session = null;
     this.timerPrevious = null;
     this.timerNext = null;
     this.timerTick = 0;
@@ -124,9 +128,15 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     }
   }
 
-  open(encoding: Encoding, channels: string | readonly string[], first: Buffer): void {
+  open(
+    encoding: Encoding,
+    channels: string | readonly string[],
+    first: Buffer,
+    session: WebSocketSession | null = null,
+  ): void {
     const { gateway } = this;
     this.request = null;
+    this.session = session;
     this.encoding = encoding;
     this.channels = channels;
     this.state = 'open';
@@ -139,11 +149,11 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     gateway.wheel.schedule(this, gateway.heartbeatMs * (0.5 + Math.random() / 2));
   }
 
-  /** Says goodbye: no more frames, FIN once the outbox is out, closed when the peer has ended too. */
-  finish(reason: CloseReason): void {
+  /** Says goodbye: the transport's last frame, FIN once the outbox is out, closed when the peer has ended too. */
+  finish(reason: CloseReason, last: Buffer | null = this.encoding?.ending ?? null): void {
     if (this.state === 'closing' || this.state === 'closed') return;
     this.countClosed(reason);
-    if (this.encoding?.ending) this.wire.write(this.encoding.ending);
+    if (last !== null) this.wire.write(last);
     this.leave();
     if (this.state === 'busy' || this.state === 'blocked') this.wire.resume();
     this.state = 'closing';
@@ -164,6 +174,27 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     this.gateway.onConnectionClosed();
   }
 
+  // What a WebSocket's session says.
+
+  subscribe(added: readonly string[]): string | null {
+    const { gateway } = this;
+    const channels = new Set([...this.channelList(), ...added]);
+    const limit = gateway.config.channelLimit;
+    if (channels.size > limit) return `a connection may hold at most ${limit} channels`;
+    for (const channel of added) gateway.hub.subscribe(channel, this);
+    this.channels = [...channels];
+    return null;
+  }
+
+  unsubscribe(removed: readonly string[]): void {
+    for (const channel of removed) this.gateway.hub.unsubscribe(channel, this);
+    this.channels = this.channelList().filter((channel) => !removed.includes(channel));
+  }
+
+  private channelList(): readonly string[] {
+    return typeof this.channels === 'string' ? [this.channels] : (this.channels ?? []);
+  }
+
   // What the hub says.
 
   deliver(publication: Publication): void {
@@ -177,7 +208,7 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
   }
 
   /** Gives a frame to the wire, or closes a connection whose outbox has no room for it (false). */
-  private send(frame: Buffer): boolean {
+  send(frame: Buffer): boolean {
     const { wire, gateway } = this;
     const queued = wire.outboxBytes;
     // One frame always fits: what a publication may measure is another limit's business.
@@ -196,6 +227,10 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     const { gateway } = this;
     switch (this.state) {
       case 'open':
+        if (this.session?.takeHeard() === false) {
+          this.close('unanswered');
+          return;
+        }
         if (this.encoding === null || !this.send(this.encoding.heartbeat)) return;
         gateway.wheel.schedule(this, gateway.heartbeatMs);
         return;
@@ -271,7 +306,8 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
           this.keep(buffer, at, end);
           return;
         case 'open':
-          this.readWhileOpen(buffer, at, end);
+          if (this.session !== null) this.session.read(this, buffer, at, end);
+          else this.readWhileOpen(buffer, at, end);
           return;
         case 'closing':
         case 'closed':
@@ -386,6 +422,7 @@ export class Connection implements Exchange, WireOwner, Timed, Subscriber {
     gateway.stalls.forget(this);
     this.encoding = null;
     this.channels = null;
+    this.session = null;
   }
 
   private countClosed(reason: CloseReason): void {

@@ -1,4 +1,4 @@
-// CORS for the streams: which origins' pages may read them (the Fetch standard, §3.2).
+// Origins: which sites' pages may read the streams (CORS, the Fetch standard, §3.2) and open WebSockets (RFC 6455 §10.2).
 //
 // An allow-list of exact origins, or '*' for any. An origin that is not on it gets the stream's bytes all the same (it is
 // the browser that keeps them from the page) but no header that would let the page read them. Credentials are never
@@ -22,6 +22,12 @@ export class Cors {
     // The answer depends on Origin also where there was none, or a cache would give one site's answer to another.
     if (origin === null || !this.origins.has(origin)) return 'Vary: Origin\r\n';
     return `${field('Access-Control-Allow-Origin', origin)}Vary: Origin\r\n`;
+  }
+
+  /** Whether a page of this origin may open a WebSocket to this host; null, no page at all, may. */
+  mayConnect(origin: string | null, host: string | null): boolean {
+    if (origin === null || this.any || this.origins.has(origin)) return true;
+    return host !== null && (origin === `http://${host}` || origin === `https://${host}`);
   }
 
   /** Fields for the answer to a preflight: what a page may send beyond a plain GET. */

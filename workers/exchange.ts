@@ -8,6 +8,7 @@ import type { Encoding } from './encoding.ts';
 import type { Gateway } from './gateway.ts';
 import type { AnswerOptions } from './http/answers.ts';
 import type { RequestHead } from './http/request-head.ts';
+import type { WebSocketSession } from './websocket/session.ts';
 
 /** An answer to a request whose connection decides by itself whether it is kept. */
 export type ServedAnswer = Omit<AnswerOptions, 'keepAlive'>;
@@ -30,8 +31,8 @@ export interface Exchange {
   /** Reads the request's body, at most `limitBytes` (else 413), and gives it to `onBody`, which answers, now or later. */
   readBody(head: RequestHead, limitBytes: number, onBody: BodyHandler): void;
 
-  /** Becomes a held connection: `first` is written at once, publications of the channels follow. */
-  open(encoding: Encoding, channels: string | readonly string[], first: Buffer): void;
+  /** Becomes a held connection: `first` is written at once, publications of the channels follow. A WebSocket brings its session. */
+  open(encoding: Encoding, channels: string | readonly string[], first: Buffer, session?: WebSocketSession): void;
 }
 
 export type Handler = (exchange: Exchange, head: RequestHead) => void;

@@ -10,6 +10,7 @@ import { field } from './http/answers.ts';
 import type { Method, RequestHead } from './http/request-head.ts';
 import { handleSse } from './transports/sse.ts';
 import { handleStream } from './transports/stream.ts';
+import { handleWebSocket } from './transports/websocket.ts';
 
 interface Route {
   /** The raw path, or what it begins with when it ends in '/'. */
@@ -23,6 +24,8 @@ const ROUTES: readonly Route[] = [
   { path: '/sse', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleSse },
   { path: '/stream/', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleStream },
   { path: '/stream', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleStream },
+  { path: '/ws/', methods: ['GET'], handle: handleWebSocket },
+  { path: '/ws', methods: ['GET'], handle: handleWebSocket },
   { path: '/api/', methods: ['POST'], handle: handleApi },
   { path: '/healthz', methods: ['GET', 'HEAD'], handle: handleHealth },
 ];
@@ -48,7 +51,7 @@ export function route(exchange: Exchange, head: RequestHead): void {
   }
   exchange.reject(
     404,
-    'there is nothing here; see /sse/{channel}, /stream/{channel} and /api/publish',
+    'there is nothing here; see /sse/{channel}, /stream/{channel}, /ws/{channel} and /api/publish',
     'unknown',
     '',
     head.method === 'HEAD',

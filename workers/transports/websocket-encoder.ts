@@ -1,0 +1,32 @@
+// WebSocket frames of publications (RFC 6455 §5.2): one text frame each; in the raw format a binary one where the payload is
+// not UTF-8, so that bytes arrive as published either way.
+//
+// The heartbeat is a ping: the client's pong, which every WebSocket answers with by itself, shows that it lives. The ending
+// is close code 1012, service restart: come back, and any other worker or machine will do.
+
+import { isUtf8 } from 'node:buffer';
+import type { Encoding } from '../encoding.ts';
+import { encodeJsonFormat } from '../json-format.ts';
+import { BINARY, encodeClose, encodeFrame, PING, TEXT } from '../websocket/frame.ts';
+
+const HEARTBEAT = encodeFrame(PING, Buffer.alloc(0));
+const SERVICE_RESTART = 1012;
+const ENDING = encodeClose(SERVICE_RESTART, 'come back');
+
+export const WEBSOCKET_JSON: Encoding = {
+  index: 6,
+  transport: 'websocket',
+  format: 'json',
+  encode: (publication) => encodeFrame(TEXT, encodeJsonFormat(publication)),
+  heartbeat: HEARTBEAT,
+  ending: ENDING,
+};
+
+export const WEBSOCKET_RAW: Encoding = {
+  index: 7,
+  transport: 'websocket',
+  format: 'raw',
+  encode: ({ payload }) => encodeFrame(isUtf8(payload) ? TEXT : BINARY, payload),
+  heartbeat: HEARTBEAT,
+  ending: ENDING,
+};
