@@ -10,7 +10,8 @@ import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { nowMs, sleep } from './clock.ts';
 import type { Connected, ConnectOrder, FromClient, RoundReport, Tally, ToClient } from './load/orders.ts';
-import { makePayload } from './load/payload.ts';
+import type { Transport } from './load/transports.ts';
+import { answerTo } from './load/warm-up.ts';
 import { mergeSorted } from './statistics.ts';
 
 const CONNECTIONS_A_CLIENT = 18_000;
@@ -49,15 +50,17 @@ export class Crowd {
   readonly pids: number[] = [];
   private readonly clients: Client[] = [];
   private readonly connections: number;
+  private readonly transport: Transport;
   private readonly rounds = new Map<number, RoundReport[]>();
 
-  private constructor(connections: number) {
+  private constructor(connections: number, transport: Transport) {
     this.connections = connections;
+    this.transport = transport;
   }
 
   /** Starts as many processes as the connections need, warm and idle. */
-  static async start(connections: number): Promise<Crowd> {
-    const crowd = new Crowd(connections);
+  static async start(connections: number, transport: Transport = 'sse'): Promise<Crowd> {
+    const crowd = new Crowd(connections, transport);
     const run = (runs++ % 200) + 1;
     const count = Math.max(1, Math.ceil(connections / CONNECTIONS_A_CLIENT));
     const script = fileURLToPath(new URL('./load/client.js', import.meta.url));
@@ -202,6 +205,7 @@ export class Crowd {
       const share = Math.floor(connections / count) + (i < connections % count ? 1 : 0);
       const order: ConnectOrder = {
         type: 'connect',
+        transport: this.transport,
         port,
         sourceAddress,
         connections: share,
@@ -214,11 +218,9 @@ export class Crowd {
   }
 
   private async warmUp(): Promise<void> {
-    const answer = `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n`;
-    const event = () => `data: ${makePayload(1, nowMs(), 0)}\n\n`;
     const server = createServer((socket) => {
       socket.on('error', () => socket.destroy());
-      socket.once('data', () => socket.write(answer + event()));
+      socket.once('data', (head) => socket.write(answerTo(this.transport, head.toString('latin1')), 'latin1'));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();

@@ -1,10 +1,11 @@
-// One client process of the load generator: holds up to some 18,000 SSE connections and books what arrives on them.
+// One client process of the load generator: holds up to some 18,000 connections of one transport and books what arrives on them.
 //
 // Started by crowd.ts with an IPC channel; ends when that channel does. Bare TCP handles, one read buffer for all, source
 // ports given out in sequence from one source address (the kernel's own search for a free port slows down as they fill),
 // and a fixed number of connects in flight. A connect counts from `connect()` to the end of the answer's head.
 
 import { nowMs } from '../clock.ts';
+import { encodePong } from './frames.ts';
 import { Ledger, type Round } from './ledger.ts';
 import type { ConnectOrder, FromClient, RoundReport, Tally, ToClient } from './orders.ts';
 import { channelName } from './orders.ts';
@@ -20,6 +21,7 @@ import {
   newHandle,
   writeText,
 } from './tcp.ts';
+import { type Opening, openingsOf } from './transports.ts';
 
 const READ_BUFFER_BYTES = 64 * 1024;
 const FIRST_PORT = 2_048;
@@ -29,13 +31,15 @@ const SAMPLE_LIMIT = 8;
 class Subscriber {
   readonly index: number;
   readonly handle: ClientHandle;
+  readonly opening: Opening;
   readonly scanner: ResponseScanner<Subscriber>;
   state: 'connecting' | 'head' | 'open' | 'closed';
 
-  constructor(index: number, handle: ClientHandle, sink: ScannerSink<Subscriber>) {
+  constructor(index: number, handle: ClientHandle, opening: Opening, sink: ScannerSink<Subscriber>) {
     this.index = index;
     this.handle = handle;
-    this.scanner = new ResponseScanner<Subscriber>(this, sink);
+    this.opening = opening;
+    this.scanner = new ResponseScanner<Subscriber>(this, sink, opening.expected);
     this.state = 'connecting';
   }
 }
@@ -50,7 +54,7 @@ class Client implements ScannerSink<Subscriber> {
   private readonly ledger: Ledger;
   private readonly readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
   private readonly onread: () => void;
-  private readonly requestTail: string;
+  private readonly openings: readonly Opening[];
   private port = FIRST_PORT;
   private inFlight = 0;
   private begun = 0;
@@ -64,7 +68,7 @@ class Client implements ScannerSink<Subscriber> {
   constructor(order: ConnectOrder) {
     this.order = order;
     this.ledger = new Ledger(order.connections);
-    this.requestTail = ` HTTP/1.1\r\nHost: 127.0.0.1:${order.port}\r\nAccept: text/event-stream\r\n\r\n`;
+    this.openings = openingsOf(order.transport, order.port);
     const client = this;
     this.onread = function onread(this: ClientHandle): void {
       client.read((this as OwnedHandle).subscriber, lastRead());
@@ -109,7 +113,8 @@ class Client implements ScannerSink<Subscriber> {
   /** False when it failed at once; then it has been counted. */
   private begin(index: number): boolean {
     const handle = newHandle() as OwnedHandle;
-    const subscriber = new Subscriber(index, handle, this);
+    const opening = this.openings[index % this.openings.length] as Opening;
+    const subscriber = new Subscriber(index, handle, opening, this);
     handle.subscriber = subscriber;
     this.subscribers.push(subscriber);
     let error = this.bind(handle);
@@ -137,13 +142,13 @@ class Client implements ScannerSink<Subscriber> {
       return;
     }
     subscriber.state = 'head';
-    const { handle } = subscriber;
+    const { handle, opening } = subscriber;
     handle.onread = this.onread;
     handle.useUserBuffer(this.readBuffer);
     handle.readStart();
     const { prefix, first, shared } = this.order.channels;
     const channel = shared ? prefix : channelName(prefix, first + subscriber.index);
-    const error = writeText(handle, `GET /sse/${channel}${this.requestTail}`);
+    const error = writeText(handle, opening.before + channel + opening.after);
     if (error !== 0) this.fail(subscriber, `write: error ${error}`);
   }
 
@@ -159,7 +164,7 @@ class Client implements ScannerSink<Subscriber> {
   }
 
   onHead(subscriber: Subscriber, status: number): void {
-    if (status === 200) {
+    if (status === subscriber.opening.expected.status) {
       subscriber.state = 'open';
       this.open++;
       this.settle();
@@ -168,20 +173,30 @@ class Client implements ScannerSink<Subscriber> {
     }
   }
 
-  onEvent(subscriber: Subscriber, bytes: Buffer, start: number, end: number): void {
+  onPayload(subscriber: Subscriber, bytes: Buffer, start: number, end: number): void {
     const atMs = nowMs();
     const sequence = readNumber(bytes, start, end);
     const publishedAt = readNumber(bytes, nextNumber(bytes, start, end), end);
     if (sequence <= 0 || publishedAt < 0) {
       this.faulty++;
-      this.sample(`an event that was not published: ${bytes.toString('latin1', start, Math.min(end, start + 60))}`);
+      this.sample(`what was not published: ${bytes.toString('latin1', start, Math.min(end, start + 60))}`);
       return;
     }
     const round = this.ledger.book(subscriber.index, sequence, publishedAt / 1000, atMs);
     if (round !== null) this.finish(round);
   }
 
+  onPing(subscriber: Subscriber, bytes: Buffer, start: number, end: number): void {
+    const error = writeText(subscriber.handle, encodePong(bytes, start, end));
+    if (error !== 0) this.lose(subscriber, `pong: error ${error}`);
+  }
+
+  onClose(subscriber: Subscriber, code: number): void {
+    this.lose(subscriber, `the server closed with ${code}`);
+  }
+
   onFault(subscriber: Subscriber, text: string): void {
+    if (subscriber.state === 'closed') return;
     this.faulty++;
     if (subscriber.state === 'open') this.end(subscriber, text);
     else this.fail(subscriber, text);
@@ -208,6 +223,7 @@ class Client implements ScannerSink<Subscriber> {
   }
 
   private lose(subscriber: Subscriber, what: string): void {
+    if (subscriber.state === 'closed') return;
     this.closed++;
     this.end(subscriber, what);
   }

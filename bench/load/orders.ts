@@ -1,7 +1,10 @@
 // What the coordinator and its client processes say to each other. First in, first out; structured clone carries the arrays.
 
+import type { Transport } from './transports.ts';
+
 export interface ConnectOrder {
   type: 'connect';
+  transport: Transport;
   port: number;
   /** A source address of this process's own: no other process of this run, nor the run before, uses it. */
   sourceAddress: string;
@@ -21,7 +24,7 @@ export type ToClient =
 
 export interface Connected {
   type: 'connected';
-  /** Answer heads with status 200. */
+  /** Answer heads with the status of the transport: 200, or 101. */
   open: number;
   /** First connect begun, last answer head. */
   beganAtMs: number;
@@ -39,11 +42,11 @@ export interface RoundReport {
 
 export interface Tally {
   open: number;
-  /** Could not connect, or were answered with something other than 200. */
+  /** Could not connect, or were answered with something other than that. */
   refused: number;
   /** Were open and ended before they were released. */
   closed: number;
-  /** Sent what is not an SSE answer, or events that the benchmark did not publish. */
+  /** Sent what is no answer of the transport, or payloads that the benchmark did not publish. */
   faulty: number;
   received: number;
   doubled: number;

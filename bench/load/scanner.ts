@@ -1,15 +1,14 @@
-// Reads one SSE answer: head, then events, whole or cut anywhere, with or without chunked transfer coding (RFC 9112 §7.1).
+// Reads one answer: head, then body, whole or cut anywhere, with or without chunked transfer coding (RFC 9112 §7.1).
 //
-// Made for the load generator: it takes what benchmarks publish (one `data:` line an event) and validates framing, but is no
-// general EventSource. A read that holds whole events is scanned in place; only a cut tail is copied and kept, at most
-// `REST_LIMIT_BYTES`. Cost a connection: one object; a delivery: one pass over its bytes.
+// What the body is made of is its reader's business (bodies.ts). A read that holds whole pieces is scanned in place; only a
+// cut tail is copied and kept, at most `REST_LIMIT_BYTES`. Cost a connection: one object.
 
-/** What is told. One sink for all connections; `owner` is what the scanner was made with. */
-export interface ScannerSink<Owner> {
+import { type BodySink, CLOSED, lineEnd } from './bodies.ts';
+import type { Expectation } from './transports.ts';
+
+export interface ScannerSink<Owner> extends BodySink<Owner> {
   onHead(owner: Owner, status: number): void;
-  /** An event with data: `bytes[start, end)`, valid during the call only. */
-  onEvent(owner: Owner, bytes: Buffer, start: number, end: number): void;
-  /** The bytes are not what an SSE answer may hold; nothing more is told after this. */
+  /** The bytes are not what the answer may hold; nothing more is told after this. */
   onFault(owner: Owner, text: string): void;
 }
 
@@ -17,28 +16,26 @@ export const REST_LIMIT_BYTES = 256 * 1024;
 
 const CR = 0x0d;
 const LF = 0x0a;
-const COLON = 0x3a;
-const SPACE = 0x20;
 const EMPTY = Buffer.alloc(0);
-const DATA = Buffer.from('data');
 const CHUNKED = /\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n/i;
-const EVENT_STREAM = /\r\ncontent-type:[ \t]*text\/event-stream/i;
 
 export class ResponseScanner<Owner> {
   private readonly owner: Owner;
   private readonly sink: ScannerSink<Owner>;
-  private phase: 'head' | 'plain' | 'chunked' | 'faulty';
+  private readonly expected: Expectation;
+  private phase: 'head' | 'plain' | 'chunked' | 'over';
   /** Bytes that came and are not yet a whole head or chunk. */
   private rest: Buffer;
-  /** Decoded bytes that are not yet a whole event. */
-  private event: Buffer;
+  /** Decoded bytes that are not yet a whole event, line or frame. */
+  private piece: Buffer;
 
-  constructor(owner: Owner, sink: ScannerSink<Owner>) {
+  constructor(owner: Owner, sink: ScannerSink<Owner>, expected: Expectation) {
     this.owner = owner;
     this.sink = sink;
+    this.expected = expected;
     this.phase = 'head';
     this.rest = EMPTY;
-    this.event = EMPTY;
+    this.piece = EMPTY;
   }
 
   /** Takes the first `length` bytes of `buffer`, which may be used again after the call. */
@@ -58,7 +55,7 @@ export class ResponseScanner<Owner> {
         return;
       }
     }
-    if (this.phase === 'plain') this.events(bytes, at, end);
+    if (this.phase === 'plain') this.body(bytes, at, end);
     else if (this.phase === 'chunked') this.chunks(bytes, at, end);
   }
 
@@ -70,8 +67,11 @@ export class ResponseScanner<Owner> {
     const status = head.startsWith('HTTP/1.1 ') ? Number(head.slice(9, 12)) : Number.NaN;
     if (!(status >= 100 && status <= 599)) {
       this.fault('the answer does not begin with an HTTP/1.1 status line');
-    } else if (status === 200 && !EVENT_STREAM.test(head)) {
-      this.fault('the answer is not text/event-stream');
+    } else if (status !== this.expected.status) {
+      this.phase = 'over';
+      this.sink.onHead(this.owner, status);
+    } else if (!this.expected.fits(head)) {
+      this.fault(this.expected.otherwise);
     } else {
       this.phase = CHUNKED.test(head) ? 'chunked' : 'plain';
       this.sink.onHead(this.owner, status);
@@ -84,52 +84,38 @@ export class ResponseScanner<Owner> {
     while (at < end && this.phase === 'chunked') {
       const sizeEnd = lineEnd(bytes, at, end);
       if (sizeEnd === end) break;
-      const size = Number.parseInt(bytes.toString('latin1', at, sizeEnd), 16);
+      const size = hexNumber(bytes, at, sizeEnd - 1);
       const dataAt = sizeEnd + 1;
       const next = dataAt + size + 2;
-      if (next > end) break;
-      if (size >= 0 && bytes[next - 2] === CR && bytes[next - 1] === LF) this.events(bytes, dataAt, next - 2);
-      else this.fault('a chunk whose size is none, or not its own');
+      if (size >= 0 && next > end) break;
+      if (size < 0 || bytes[next - 2] !== CR || bytes[next - 1] !== LF) {
+        this.fault('a chunk whose size is none, or not its own');
+      } else if (size === 0) {
+        // The last chunk; the connection's end follows and is told by whoever reads from it.
+        this.phase = 'over';
+      } else {
+        this.body(bytes, dataAt, next - 2);
+      }
       at = next;
     }
     if (at < end && this.phase === 'chunked') this.rest = this.kept(bytes, at, end);
   }
 
-  private events(bytes: Buffer, start: number, end: number): void {
-    if (this.event.length > 0) {
-      const whole = Buffer.concat([this.event, bytes.subarray(start, end)]);
-      this.event = EMPTY;
-      this.wholeEvents(whole, 0, whole.length);
+  private body(bytes: Buffer, start: number, end: number): void {
+    if (this.piece.length > 0) {
+      const whole = Buffer.concat([this.piece, bytes.subarray(start, end)]);
+      this.piece = EMPTY;
+      this.pieces(whole, 0, whole.length);
     } else {
-      this.wholeEvents(bytes, start, end);
+      this.pieces(bytes, start, end);
     }
   }
 
-  private wholeEvents(bytes: Buffer, start: number, end: number): void {
-    let at = start;
-    let eventAt = start;
-    let dataStart = -1;
-    let dataEnd = -1;
-    while (at < end) {
-      const feedAt = lineEnd(bytes, at, end);
-      if (feedAt === end) break;
-      const textEnd = feedAt > at && bytes[feedAt - 1] === CR ? feedAt - 1 : feedAt;
-      if (textEnd === at) {
-        if (dataStart >= 0) this.sink.onEvent(this.owner, bytes, dataStart, dataEnd);
-        dataStart = -1;
-        eventAt = feedAt + 1;
-      } else if (isData(bytes, at, textEnd)) {
-        if (dataStart >= 0) {
-          this.fault('an event with two data lines');
-          return;
-        }
-        dataStart = at + DATA.length + 1;
-        if (bytes[dataStart] === SPACE && dataStart < textEnd) dataStart++;
-        dataEnd = textEnd;
-      }
-      at = feedAt + 1;
-    }
-    if (eventAt < end) this.event = this.kept(bytes, eventAt, end);
+  private pieces(bytes: Buffer, start: number, end: number): void {
+    const outcome = this.expected.read(bytes, start, end, this.owner, this.sink);
+    if (typeof outcome === 'string') this.fault(outcome);
+    else if (outcome === CLOSED) this.phase = 'over';
+    else if (outcome < end) this.piece = this.kept(bytes, outcome, end);
   }
 
   private kept(bytes: Buffer, start: number, end: number): Buffer {
@@ -139,7 +125,7 @@ export class ResponseScanner<Owner> {
   }
 
   private fault(text: string): void {
-    this.phase = 'faulty';
+    this.phase = 'over';
     this.sink.onFault(this.owner, text);
   }
 }
@@ -152,20 +138,16 @@ function endOfHead(bytes: Uint8Array, end: number): number {
   return 0;
 }
 
-/** Index of the line feed, or `end`. A loop, as `indexOf` would read on into what an earlier read left in the buffer. */
-function lineEnd(bytes: Uint8Array, start: number, end: number): number {
-  let at = start;
-  while (at < end && bytes[at] !== LF) at++;
-  return at;
-}
-
-function isData(bytes: Uint8Array, start: number, end: number): boolean {
-  return (
-    end - start > DATA.length &&
-    bytes[start + DATA.length] === COLON &&
-    bytes[start] === DATA[0] &&
-    bytes[start + 1] === DATA[1] &&
-    bytes[start + 2] === DATA[2] &&
-    bytes[start + 3] === DATA[3]
-  );
+/** The hexadecimal number `bytes[start, end)`; -1 where there is none, or no CR at its end. */
+function hexNumber(bytes: Uint8Array, start: number, end: number): number {
+  if (end <= start || end - start > 8 || bytes[end] !== CR) return -1;
+  let value = 0;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number;
+    // '0' to '9', then 'A' to 'F' or 'a' to 'f': bit 0x20 is what tells the cases apart.
+    const digit = byte <= 0x39 ? byte - 0x30 : (byte | 0x20) - 0x57;
+    if (digit < 0 || digit > 15 || (byte > 0x39 && digit < 10)) return -1;
+    value = value * 16 + digit;
+  }
+  return value;
 }

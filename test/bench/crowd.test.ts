@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { type WebSocket, WebSocketServer } from 'ws';
 import { nowMs } from '../../bench/clock.ts';
 import { Crowd } from '../../bench/crowd.ts';
 import { channelName } from '../../bench/load/orders.ts';
@@ -51,6 +52,49 @@ describe('clients of the node:http reference', () => {
     const { tally } = await crowd.report();
     const expected = { open: CONNECTIONS, refused: 0, closed: 0, faulty: 0, received: 2 * CONNECTIONS + 1 };
     assert.deepEqual(tally, { ...expected, doubled: 0, overtaken: 0, samples: [] });
+  });
+});
+
+describe('clients of a WebSocket server that is not ours', () => {
+  const sockets: WebSocket[] = [];
+  const paths = new Set<string>();
+  let server: WebSocketServer;
+  let crowd: Crowd;
+
+  before(async () => {
+    server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+    server.on('connection', (socket, request) => {
+      sockets.push(socket);
+      paths.add(request.url ?? '');
+    });
+    await once(server, 'listening');
+    crowd = await Crowd.start(CONNECTIONS, 'websocket');
+  });
+
+  after(async () => {
+    await crowd.stop();
+    server.close();
+  });
+
+  it('shake hands, get what is sent, answer pings and notice a close', async () => {
+    const address = server.address();
+    assert.ok(address !== null && typeof address === 'object');
+    const connected = await crowd.connect(address.port, 'test-', false, 16, LIMIT_MS);
+    assert.deepEqual([connected.open, connected.refused], [CONNECTIONS, 0]);
+    assert.ok(paths.has(`/ws/${channelName('test-', 7)}?format=raw`));
+    const pongs = sockets.map((socket) => once(socket, 'pong'));
+    for (const socket of sockets) {
+      socket.ping('still there?');
+      socket.send(makePayload(1, nowMs(), 0));
+    }
+    assert.equal((await crowd.round(1, LIMIT_MS)).reached, CONNECTIONS);
+    for (const [payload] of await Promise.all(pongs)) assert.equal(String(payload), 'still there?');
+    sockets[0]?.close(1012);
+    for (const socket of sockets.slice(1)) socket.send(makePayload(2, nowMs(), 300));
+    assert.equal((await crowd.round(2, LIMIT_MS)).reached, CONNECTIONS - 1);
+    const { tally } = await crowd.report();
+    const expected = { open: CONNECTIONS - 1, refused: 0, closed: 1, faulty: 0, received: 2 * CONNECTIONS - 1 };
+    assert.deepEqual(tally, { ...expected, doubled: 0, overtaken: 0, samples: ['the server closed with 1012'] });
   });
 });
 
