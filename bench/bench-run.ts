@@ -16,7 +16,14 @@ import { httpPublisher, type Publisher, redisPublisher } from './publisher.ts';
 import { none, type Outcome, type Row } from './report.ts';
 import { median, percentile } from './statistics.ts';
 import { type Subject, startSubject } from './subjects/subject.ts';
-import { compileEpoll, planOf, processesOf, type SubjectName, type SubjectSettings } from './subjects/subjects.ts';
+import {
+  compileEpoll,
+  ensureBun,
+  planOf,
+  processesOf,
+  type SubjectSettings,
+  type Variant,
+} from './subjects/subjects.ts';
 
 /** Connections that one serving process can hold at RLIMIT_NOFILE 20,000, less what it needs for itself. */
 const CONNECTIONS_A_PROCESS = 19_500;
@@ -24,6 +31,7 @@ const CONNECTIONS_A_PROCESS = 19_500;
 const DOUBLES_WAIT_MS = 200;
 
 export interface Stage {
+  variant: Variant;
   subject: Subject;
   bare: Subject;
   crowd: Crowd;
@@ -63,58 +71,80 @@ export interface Account extends Tally {
   lost: number;
 }
 
-/** Runs `measure` for each subject, `options.runs` times, interleaved. */
+/** One measurement of every variant that can take part, `options.runs` times, interleaved. */
 export async function runAll<Figures>(
   options: Options,
+  variants: readonly Variant[],
   measure: (stage: Stage) => Promise<Figures>,
 ): Promise<Outcome<Figures> & { notes: string[] }> {
-  const redis = options.redis ? await startRedis().catch(noRedis) : null;
-  const settings: SubjectSettings = {
-    node: options.node,
-    nodeFlags: options.nodeFlags,
-    workers: options.workers,
-    redisUrl: redis?.url ?? '',
-  };
-  const facts = machine(settings);
-  const notes: string[] = [];
-  const subjects = options.subjects.filter((name) => {
-    const why = whyNot(name, options.connections, settings);
-    if (why !== null) notes.push(`${name} was left out: ${why}`);
-    return why === null;
-  });
-  const results = new Map<SubjectName, Figures[]>(subjects.map((name) => [name, []]));
-  try {
+  return withSettings(options, async (settings) => {
+    const facts = machine(settings);
+    const { able, notes } = whoCan(options, variants, settings);
+    const results = new Map<string, Figures[]>(able.map(({ name }) => [name, []]));
     for (let run = 1; run <= options.runs; run++) {
-      for (const name of subjects) {
-        process.stderr.write(`run ${run} of ${options.runs}: ${name}\n`);
-        const figures = await onStage(name, settings, options, measure);
-        results.get(name)?.push(figures);
+      for (const variant of able) {
+        process.stderr.write(`run ${run} of ${options.runs}: ${variant.name}\n`);
+        results.get(variant.name)?.push(await onStage(variant, settings, options, measure));
       }
     }
+    return { machine: facts, results, notes };
+  });
+}
+
+/** Those of the variants that were asked for and can hold the connections, and what is said of the others. */
+export function whoCan(
+  options: Options,
+  variants: readonly Variant[],
+  settings: SubjectSettings,
+): { able: Variant[]; notes: string[] } {
+  const notes: string[] = [];
+  const able = variants.filter((variant) => {
+    if (!options.subjects.includes(variant.name)) return false;
+    const why = whyNot(variant, options.connections, settings);
+    if (why !== null) notes.push(`${variant.name} was left out: ${why}`);
+    return why === null;
+  });
+  return { able, notes };
+}
+
+/** Runs with what the options say of all subjects, and with a Redis where they want one. */
+export async function withSettings<Result>(
+  options: Options,
+  run: (settings: SubjectSettings) => Promise<Result>,
+): Promise<Result> {
+  const redis = options.redis ? await startRedis().catch(noRedis) : null;
+  const { node, nodeFlags, workers } = options;
+  try {
+    return await run({ node, nodeFlags, workers, redisUrl: redis?.url ?? '' });
   } finally {
     await redis?.stop();
   }
-  return { machine: facts, results, notes };
 }
 
 function noRedis(error: unknown): never {
   throw new BenchError(`redis-server did not start, is it installed? ${errorText(error)}`);
 }
 
-function whyNot(name: SubjectName, connections: number, settings: SubjectSettings): string | null {
-  if (name === 'epoll' && !compileEpoll()) return 'cc is missing or could not compile bench/reference/epoll-sse.c';
-  const room = processesOf(name, settings) * CONNECTIONS_A_PROCESS;
+function whyNot({ subject }: Variant, connections: number, settings: SubjectSettings): string | null {
+  if (subject === 'epoll' && !compileEpoll()) return 'cc is missing or could not compile bench/reference/epoll-sse.c';
+  if (subject === 'bun') {
+    const bun = ensureBun();
+    if (typeof bun === 'string') return `Bun cannot be had: ${bun}`;
+  }
+  const room = processesOf(subject, settings) * CONNECTIONS_A_PROCESS;
   if (connections > room) return `it can hold ${room} connections, ${connections} are asked for`;
   return null;
 }
 
-async function onStage<Figures>(
-  name: SubjectName,
+/** One run of one variant. */
+export async function onStage<Figures>(
+  variant: Variant,
   settings: SubjectSettings,
   options: Options,
   measure: (stage: Stage) => Promise<Figures>,
 ): Promise<Figures> {
-  const subject = await startSubject(await planOf(name, settings));
+  const { subject: name, transport, wire } = variant;
+  const subject = await startSubject(await planOf(name, settings, wire));
   let bare: Subject | null = null;
   let crowd: Crowd | null = null;
   const publisher =
@@ -123,8 +153,8 @@ async function onStage<Figures>(
       : httpPublisher(subject.plan, options.payloadBytes);
   try {
     bare = await startSubject(await planOf('bare', settings));
-    crowd = await Crowd.start(options.connections);
-    return await measure({ subject, bare, crowd, publisher, options });
+    crowd = await Crowd.start(options.connections, transport);
+    return await measure({ variant, subject, bare, crowd, publisher, options });
   } finally {
     publisher.close();
     await crowd?.stop().catch(() => undefined);

@@ -1,112 +1,40 @@
 // What it costs to hold N connections and to reach each of them once: Longwire beside its references, in one run.
 //
-// Method, for each subject and run: start it, a bare Node beside it and warm client processes; wait until memory stands
-// still: base. Connect N SSE connections, each on its own channel of 24 characters; wait: memory a connection is the growth
-// since base, divided by N (user: PSS of the process tree, no forced garbage collection; kernel: see memory.ts). Publish
-// one publication to every channel, `--messages` times, each after the one before has arrived everywhere; wait: growth.
-// Latency counts from the publish call that carries a publication to its arrival in the client. Every connection checks
-// that it got every publication once and in order.
+// Method, for each subject and run: start it, a bare Node beside it and warm client processes; then as measures/hold.ts says.
+// `--transport` chooses how the clients reach Longwire; the references speak SSE whatever it is, as the measure of the
+// machine. Latency counts from the publish call that carries a publication to its arrival in the client. Every connection
+// checks that it got every publication once and in order.
 //
 // Usage: npm run bench:hold -- --help
 
 import { availableParallelism } from 'node:os';
-import {
-  type Account,
-  account,
-  accountRows,
-  type ConnectFigures,
-  connectAll,
-  cpuUs,
-  exitOn,
-  overRounds,
-  publishRound,
-  type RoundFigures,
-  runAll,
-  type Stage,
-} from './bench-run.ts';
-import { type KernelMemory, kernelMemory, serverShare, settledMemory, type UserMemory } from './memory.ts';
+import { accountRows, cpuUs, exitOn, overRounds, runAll } from './bench-run.ts';
+import { growth, type HoldFigures, isSettled, kernelBytes, measureHold, perConnection } from './measures/hold.ts';
 import { type Options, readOptions } from './options.ts';
-import { atLeast, atMost, type Row, writeReport } from './report.ts';
+import { atLeast, atMost, type Budget, type Row, writeReport } from './report.ts';
 import { median } from './statistics.ts';
+import { besideReferences, SUBJECT_NAMES } from './subjects/subjects.ts';
 
-const DEFAULTS = { connections: 19_000, messages: 3 };
+const DEFAULTS = { connections: 19_000, messages: 3, subjects: SUBJECT_NAMES };
 
-const PREFIX = 'bench-';
 /** DESIGN §9 asks for the total at this size only. */
 const TOTAL_CONNECTIONS = 245_000;
 /** A process, or a machine, that is busy for a smaller share than this was waiting for somebody else. */
 const SATURATED_CORES = 0.85;
-
-interface Memory {
-  tree: UserMemory;
-  serving: UserMemory;
-  bare: UserMemory;
-  kernel: KernelMemory;
-}
-
-interface HoldFigures {
-  processes: { tree: number; serving: number };
-  base: Memory;
-  connect: ConnectFigures;
-  held: Memory;
-  published: string;
-  rounds: RoundFigures[];
-  afterRounds: Memory;
-  account: Account;
-}
-
-async function measure(stage: Stage): Promise<HoldFigures> {
-  const { subject, publisher, options } = stage;
-  const base = await memory(stage);
-  const connect = await connectAll(stage, PREFIX, false);
-  const held = await memory(stage);
-  const rounds: RoundFigures[] = [];
-  for (let sequence = 1; sequence <= options.messages; sequence++) {
-    const publish = () => publisher.each(PREFIX, options.connections, sequence);
-    rounds.push(await publishRound(stage, sequence, publish));
-  }
-  const afterRounds = await memory(stage);
-  return {
-    processes: { tree: subject.tree().length, serving: subject.serving().length },
-    base,
-    connect,
-    held,
-    published: publisher.how,
-    rounds,
-    afterRounds,
-    account: await account(stage, options.messages),
-  };
-}
-
-async function memory({ subject, bare, options }: Stage): Promise<Memory> {
-  const groups = [subject.tree(), subject.serving(), bare.tree()];
-  const [tree, serving, idle] = await settledMemory(groups, options.settleSeconds * 1000);
-  if (tree === undefined || serving === undefined || idle === undefined)
-    throw new RangeError('three groups, three readings');
-  return { tree, serving, bare: idle, kernel: kernelMemory() };
-}
+/** User memory a connection. A stream's is measured against SSE's, by bench:transports. */
+const MEMORY_BUDGETS = { sse: atMost(1_300, 'bytes'), stream: undefined, websocket: atMost(1_400, 'bytes') };
 
 const MB = 1e6;
 
-const perConnection = (
-  figures: HoldFigures,
-  memory: Memory,
-  of: 'tree' | 'serving',
-  kind: 'pssBytes' | 'anonBytes' = 'pssBytes',
-) => (memory[of][kind] - figures.base[of][kind]) / figures.connect.open;
-
-const kernelBytes = (figures: HoldFigures, memory: Memory) => serverShare(figures.base.kernel, memory.kernel);
-
-const growth = (figures: HoldFigures) =>
-  (perConnection(figures, figures.afterRounds, 'tree') / perConnection(figures, figures.held, 'tree') - 1) * 100;
+const MEMORY_ROW = 'user memory a connection, whole tree';
+const CONNECTS_ROW = 'connects';
 
 const ROWS: Row<HoldFigures>[] = [
   {
-    name: 'user memory a connection, whole tree',
+    name: MEMORY_ROW,
     unit: 'bytes',
     digits: 0,
     of: (f) => perConnection(f, f.held, 'tree'),
-    budget: atMost(1_300, 'bytes'),
   },
   {
     name: '… of the serving processes alone',
@@ -155,11 +83,10 @@ const ROWS: Row<HoldFigures>[] = [
     of: (f) => (f.afterRounds.tree.pssBytes + kernelBytes(f, f.afterRounds)) / 2 ** 20,
   },
   {
-    name: 'connects',
+    name: CONNECTS_ROW,
     unit: 'a second',
     digits: 0,
     of: (f) => f.connect.perSecond,
-    budget: atLeast(20_000, 'a second'),
   },
   { name: '… cores busy: subject', unit: '', digits: 2, of: (f) => f.connect.subjectCores },
   { name: '… cores busy: clients', unit: '', digits: 2, of: (f) => f.connect.clientCores },
@@ -182,13 +109,20 @@ const ROWS: Row<HoldFigures>[] = [
   ...accountRows<HoldFigures>(),
 ];
 
-/** The budgets hold for the sizes that DESIGN §9 names: rates for one worker, the total for 245,000 connections. */
+/** Budgets hold for what DESIGN §9 names: rates for one worker and SSE, the total for 245,000 connections. */
 function rowsFor(options: Options): Row<HoldFigures>[] {
   return ROWS.map((row) => {
-    if (row.name === 'connects' && options.workers > 1) return { ...row, budget: undefined };
-    if (row.unit === 'MiB' && options.connections >= TOTAL_CONNECTIONS) return { ...row, budget: atMost(2_048, 'MiB') };
-    return row;
-  }).map(({ budget, ...row }) => (budget === undefined ? row : { ...row, budget }));
+    const budget = budgetOf(row, options) ?? row.budget;
+    return budget === undefined ? row : { ...row, budget };
+  });
+}
+
+function budgetOf({ name, unit }: Row<HoldFigures>, options: Options): Budget | undefined {
+  const { workers, connections, transport } = options;
+  if (name === MEMORY_ROW) return MEMORY_BUDGETS[transport];
+  if (name === CONNECTS_ROW && workers === 1 && transport === 'sse') return atLeast(20_000, 'a second');
+  if (unit === 'MiB' && connections >= TOTAL_CONNECTIONS) return atMost(2_048, 'MiB');
+  return undefined;
 }
 
 function remarks(results: ReadonlyMap<string, HoldFigures[]>): string[] {
@@ -202,7 +136,7 @@ function remarks(results: ReadonlyMap<string, HoldFigures[]>): string[] {
     }
     const first = runs[0];
     if (first !== undefined) lines.push(`${subject}: published by ${first.published}`);
-    if (runs.some((run) => ![run.base, run.held, run.afterRounds].every((memory) => memory.tree.settled))) {
+    if (!runs.every(isSettled)) {
       lines.push(`${subject}: memory did not stand still in at least one run`);
     }
     const samples = new Set(runs.flatMap((run) => [...run.connect.samples, ...run.account.samples]));
@@ -216,8 +150,8 @@ function remarks(results: ReadonlyMap<string, HoldFigures[]>): string[] {
 }
 
 async function main(): Promise<void> {
-  const options = readOptions('hold', DEFAULTS);
-  const outcome = await runAll(options, measure);
+  const { options } = readOptions('hold', DEFAULTS);
+  const outcome = await runAll(options, besideReferences(options.transport), measureHold);
   const notes = [...outcome.notes, ...remarks(outcome.results)];
   writeReport('hold', outcome, options, rowsFor(options), notes);
 }

@@ -1,7 +1,7 @@
 // What a benchmark leaves behind: a table for people, with DESIGN's budget beside each figure, and JSON with every raw run.
 //
-// A cell is the median over the runs, with the least and the most behind it when there were several. A verdict is about
-// Longwire alone, taken from the median.
+// A cell is the median over the runs, with the least and the most behind it when there were several. Verdicts are about
+// Longwire alone, taken from the median: one for each of its columns that the budget is for.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,6 @@ import { dirname, join, resolve } from 'node:path';
 import type { Machine } from './machine.ts';
 import type { Options } from './options.ts';
 import { median } from './statistics.ts';
-import type { SubjectName } from './subjects/subjects.ts';
 
 export interface Row<Figures> {
   name: string;
@@ -17,8 +16,10 @@ export interface Row<Figures> {
   /** Digits behind the point. */
   digits: number;
   /** The figure of one run; NaN where it does not apply. */
-  of: (figures: Figures, subject: SubjectName) => number;
+  of: (figures: Figures, column: string) => number;
   budget?: Budget;
+  /** Columns that the budget is for; `longwire` when nothing is said. */
+  judged?: readonly string[];
 }
 
 export interface Budget {
@@ -42,49 +43,51 @@ export const none: Budget = { text: 'none', holds: (value) => value === 0 };
 
 export interface Verdict {
   row: string;
+  column: string;
   budget: string;
   value: number;
   holds: boolean;
 }
 
-/** What all runs of all subjects brought. */
+/** What all runs brought, by column. */
 export interface Outcome<Figures> {
   machine: Machine;
-  results: Map<SubjectName, Figures[]>;
+  results: Map<string, Figures[]>;
 }
 
 /** The table's lines, and what is said of each budget. */
 export function table<Figures>(
   rows: readonly Row<Figures>[],
-  results: ReadonlyMap<SubjectName, Figures[]>,
+  results: ReadonlyMap<string, Figures[]>,
 ): { lines: string[]; verdicts: Verdict[] } {
-  const subjects = [...results.keys()];
-  const cells: string[][] = [['', ...subjects, 'budget', '']];
+  const columns = [...results.keys()];
+  const cells: string[][] = [['', ...columns, 'budget', '']];
   const verdicts: Verdict[] = [];
   for (const row of rows) {
     const name = row.unit === '' ? row.name : `${row.name}, ${row.unit}`;
-    const line = [name];
-    for (const subject of subjects) {
-      line.push(
-        cell(
-          (results.get(subject) ?? []).map((figures) => row.of(figures, subject)),
-          row.digits,
-        ),
-      );
-    }
-    let verdict = '';
-    const subjectFigures = results.get('longwire');
-    if (row.budget !== undefined && subjectFigures !== undefined && subjectFigures.length > 0) {
-      const value = median(subjectFigures.map((figures) => row.of(figures, 'longwire')));
-      if (!Number.isNaN(value)) {
-        const holds = row.budget.holds(value);
-        verdicts.push({ row: name, budget: row.budget.text, value, holds });
-        verdict = holds ? 'kept' : 'MISSED';
-      }
-    }
-    cells.push([...line, row.budget?.text ?? '', verdict]);
+    const values = (column: string) => (results.get(column) ?? []).map((figures) => row.of(figures, column));
+    const judged = judge(row, name, values);
+    verdicts.push(...judged);
+    const line = columns.map((column) => cell(values(column), row.digits));
+    cells.push([name, ...line, row.budget?.text ?? '', verdictText(judged)]);
   }
   return { lines: aligned(cells), verdicts };
+}
+
+function judge<Figures>(row: Row<Figures>, name: string, values: (column: string) => number[]): Verdict[] {
+  const { budget, judged = ['longwire'] } = row;
+  if (budget === undefined) return [];
+  return judged
+    .map((column) => ({ column, value: median(values(column)) }))
+    .filter(({ value }) => !Number.isNaN(value))
+    .map(({ column, value }) => ({ row: name, column, budget: budget.text, value, holds: budget.holds(value) }));
+}
+
+/** One word for all; with several columns, those that missed it. */
+function verdictText(verdicts: readonly Verdict[]): string {
+  const missed = verdicts.filter(({ holds }) => !holds).map(({ column }) => column);
+  if (missed.length === 0) return verdicts.length === 0 ? '' : 'kept';
+  return verdicts.length === 1 ? 'MISSED' : `MISSED: ${missed.join(', ')}`;
 }
 
 function cell(values: readonly number[], digits: number): string {
@@ -98,15 +101,13 @@ function cell(values: readonly number[], digits: number): string {
   return least === most ? middle : `${middle} (${least}–${most})`;
 }
 
-/** Pads the columns to one width each; the first to the left, figures to the right. */
+/** Pads the columns to one width each: those without a heading hold words and go to the left, figures to the right. */
 export function aligned(cells: readonly (readonly string[])[]): string[] {
-  const widths = (cells[0] ?? []).map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0)));
-  return cells.map((line) =>
-    line
-      .map((text, column) => (column === 0 ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0)))
-      .join('  ')
-      .trimEnd(),
-  );
+  const [headings = []] = cells;
+  const widths = headings.map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0)));
+  const padded = (text: string, column: number) =>
+    headings[column] === '' ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0);
+  return cells.map((line) => line.map(padded).join('  ').trimEnd());
 }
 
 /** One line for the machine, above the table. */
@@ -131,7 +132,8 @@ export function writeReport<Figures>(
   const { lines, verdicts } = table(rows, results);
   const file = writeJson(bench, machine, options, results, verdicts, notes);
   const { connections, workers, runs, messages } = options;
-  const head = `${bench}: ${connections} connections, ${workers} worker(s), ${messages} rounds, median of ${runs} run(s)`;
+  const over = options.transport === 'sse' ? '' : ` over ${options.transport}`;
+  const head = `${bench}${over}: ${connections} connections, ${workers} worker(s), ${messages} rounds, median of ${runs} run(s)`;
   process.stdout.write(
     `${[head, machineLine(machine), '', ...lines, '', ...notes, `raw results: ${file}`].join('\n')}\n`,
   );
@@ -142,13 +144,14 @@ function writeJson<Figures>(
   bench: string,
   machine: Machine,
   options: Options,
-  results: ReadonlyMap<SubjectName, Figures[]>,
+  results: ReadonlyMap<string, Figures[]>,
   verdicts: readonly Verdict[],
   notes: readonly string[],
 ): string {
   const stamp = machine.date.replace(/[-:]|\..*/g, '');
   const major = /\d+/.exec(machine.node)?.[0] ?? '';
-  const name = `${bench}-${stamp}-node${major}-${machine.commit.replace('+', 'x')}.json`;
+  const variant = options.transport === 'sse' ? '' : `-${options.transport}`;
+  const name = `${bench}${variant}-${stamp}-node${major}-${machine.commit.replace('+', 'x')}.json`;
   const file = resolve(options.json === '' ? join(tmpdir(), name) : options.json);
   mkdirSync(dirname(file), { recursive: true });
   const { json: _, ...asked } = options;

@@ -3,6 +3,7 @@
 //   longwire  dist/src/main.js beside this benchmark's own build, embedded broker or Redis
 //   http      reference/http-sse.ts: plain node:http, one process
 //   epoll     reference/epoll-sse.c, compiled with cc into a folder of this run's own
+//   bun       reference/bun-websocket.ts on Bun from the npm registry: WebSocket on uWebSockets, one process
 //   bare      reference/bare.ts: a Node that does nothing, for base memory only
 
 import { execFileSync } from 'node:child_process';
@@ -10,11 +11,32 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { errorText } from '../../src/errors.ts';
+import { bringBun } from '../../test/harness/runtimes.ts';
 import { BenchError } from '../crowd.ts';
+import type { Transport } from '../load/transports.ts';
 import { freePorts, type SubjectPlan } from './subject.ts';
 
+export type SubjectName = 'longwire' | 'http' | 'epoll' | 'bun';
+
+/** A column of a benchmark's table: a subject, and how it is reached. */
+export interface Variant {
+  /** Unique within a benchmark. */
+  readonly name: string;
+  readonly subject: SubjectName;
+  readonly transport: Transport;
+  /** LONGWIRE_WIRE of Longwire. */
+  readonly wire: 'auto' | 'handle' | 'socket';
+}
+
+/** Longwire in one transport beside the references of the machine, which speak SSE. */
 export const SUBJECT_NAMES = ['longwire', 'http', 'epoll'] as const;
-export type SubjectName = (typeof SUBJECT_NAMES)[number];
+
+export function besideReferences(transport: Transport): Variant[] {
+  return SUBJECT_NAMES.map((name) => {
+    return { name, subject: name, transport: name === 'longwire' ? transport : 'sse', wire: 'auto' };
+  });
+}
 
 export interface SubjectSettings {
   node: string;
@@ -34,7 +56,11 @@ export function processesOf(name: SubjectName, settings: SubjectSettings): numbe
 }
 
 /** How to start a subject, on free ports. */
-export async function planOf(name: SubjectName | 'bare', settings: SubjectSettings): Promise<SubjectPlan> {
+export async function planOf(
+  name: SubjectName | 'bare',
+  settings: SubjectSettings,
+  wire: Variant['wire'] = 'auto',
+): Promise<SubjectPlan> {
   const [port = 0, adminPort = 0] = name === 'bare' ? [] : await freePorts(2);
   const url = `http://127.0.0.1:${port}/healthz`;
   const node = (script: string) => ({ name, command: settings.node, args: [built(script)] });
@@ -51,6 +77,7 @@ export async function planOf(name: SubjectName | 'bare', settings: SubjectSettin
           LONGWIRE_WORKERS: String(settings.workers),
           LONGWIRE_API_KEY: API_KEY,
           LONGWIRE_LOG_LEVEL: 'warn',
+          LONGWIRE_WIRE: wire,
           ...(settings.redisUrl === '' ? {} : { REDIS_URL: settings.redisUrl }),
         },
         port,
@@ -61,6 +88,10 @@ export async function planOf(name: SubjectName | 'bare', settings: SubjectSettin
       return { ...node('bench/reference/http-sse.js'), env, port, apiKey: '', readyUrl: url };
     case 'epoll':
       return { name, command: epoll, args: [], env, port, apiKey: '', readyUrl: url };
+    case 'bun': {
+      const script = built('bench/reference/bun-websocket.js');
+      return { name, command: bun.path, args: [script], env: { PORT: env.PORT }, port, apiKey: '', readyUrl: url };
+    }
     case 'bare':
       return { ...node('bench/reference/bare.js'), env: flags, port: 0, apiKey: '', readyUrl: null };
   }
@@ -88,6 +119,24 @@ export function compileEpoll(): boolean {
   }
   epoll = binary;
   return true;
+}
+
+let bun: Bun = { path: '', version: '' };
+
+interface Bun {
+  path: string;
+  version: string;
+}
+
+/** Brings Bun, once; or, as a string, why it cannot be had. */
+export function ensureBun(): Bun | string {
+  if (bun.path !== '') return bun;
+  try {
+    bun = bringBun();
+    return bun;
+  } catch (error) {
+    return errorText(error);
+  }
 }
 
 /** The folder that holds the sources: above the build, or the one that the benchmark was started in. */

@@ -15,7 +15,6 @@ import {
 import { cpuOf, parseStat, processTree } from '../../bench/processes.ts';
 import { aligned, atLeast, atMost, table } from '../../bench/report.ts';
 import { median, mergeSorted, percentile } from '../../bench/statistics.ts';
-import type { SubjectName } from '../../bench/subjects/subjects.ts';
 
 describe('percentiles', () => {
   const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
@@ -122,7 +121,7 @@ describe('the table', () => {
   ];
 
   it('judges the median of the gateway, not the references', () => {
-    const results = new Map<SubjectName, number[]>([
+    const results = new Map<string, number[]>([
       ['longwire', [1_000, 1_200, 9_000]],
       ['http', [10_000]],
     ]);
@@ -134,6 +133,25 @@ describe('the table', () => {
         [120, false],
       ],
     );
+  });
+
+  it('judges each column that a budget is for, and names those that missed it', () => {
+    const results = new Map([
+      ['sse', [1_200]],
+      ['stream', [1_250]],
+      ['websocket', [1_500]],
+    ]);
+    const [row] = rows;
+    assert.ok(row !== undefined);
+    const { lines, verdicts } = table([{ ...row, judged: ['stream', 'websocket', 'poll'] }], results);
+    assert.deepEqual(
+      verdicts.map(({ column, holds }) => [column, holds]),
+      [
+        ['stream', true],
+        ['websocket', false],
+      ],
+    );
+    assert.match(lines[1] ?? '', /≤ 1,300 bytes +MISSED: websocket$/);
   });
 
   it('has columns of one width', () => {

@@ -1,0 +1,175 @@
+// All transports of Longwire in one table, on both wires, and Bun's WebSocket server beside them.
+//
+// Method, for each run: every variant holds `--connections` on one worker (measures/hold.ts), one after the other; then every
+// variant is fanned out to (measures/fanout.ts), on processes of its own, as the two want different channels. A variant is
+// a transport on a wire: `sse/handle` is SSE on bare handles. Each run's figures are also taken as ratios to those of SSE
+// on the same wire in the same run, which is what the budgets of streams and WebSockets are about; those in bytes are
+// for bare handles, as `net.Socket` alone is above them. All payloads are in the raw format.
+//
+// Usage: npm run bench:transports -- --help
+
+import {
+  type Account,
+  accountRows,
+  cpuUs,
+  exitOn,
+  onStage,
+  overRounds,
+  type RoundFigures,
+  whoCan,
+  withSettings,
+} from './bench-run.ts';
+import { TRANSPORTS } from './load/transports.ts';
+import { machine } from './machine.ts';
+import { type FanoutFigures, measureFanout } from './measures/fanout.ts';
+import { growth, type HoldFigures, isSettled, measureHold, perConnection } from './measures/hold.ts';
+import { type Options, readOptions } from './options.ts';
+import { atMost, type Outcome, type Row, writeReport } from './report.ts';
+import { ensureBun, type Variant } from './subjects/subjects.ts';
+
+interface TransportFigures {
+  hold: HoldFigures;
+  fanout: FanoutFigures;
+}
+
+type Results = Map<string, TransportFigures[]>;
+
+const WIRES = ['handle', 'socket'] as const;
+const VARIANTS: readonly Variant[] = [
+  ...WIRES.flatMap((wire) =>
+    TRANSPORTS.map((transport): Variant => ({ name: `${transport}/${wire}`, subject: 'longwire', transport, wire })),
+  ),
+  { name: 'bun', subject: 'bun', transport: 'websocket', wire: 'auto' },
+];
+
+const DEFAULTS = {
+  connections: 19_000,
+  messages: 3,
+  subjects: VARIANTS.map(({ name }) => name),
+  fanout: { connections: 15_000, messages: 20 },
+};
+
+/** The budgets of the transports beside SSE: a stream's memory, a WebSocket's memory, and its last byte. */
+const STREAM_MEMORY_RATIO = 1.05;
+const WEBSOCKET_BYTES = 1_400;
+const WEBSOCKET_LAST_BYTE_RATIO = 1.1;
+
+const onEachWire = (transport: string) => WIRES.map((wire) => `${transport}/${wire}`);
+
+/** The column that ratios of this one are taken to; Bun's to bare handles. */
+const sseOf = (column: string) => (column.endsWith('/socket') ? 'sse/socket' : 'sse/handle');
+
+const heldBytes = ({ hold }: TransportFigures) => perConnection(hold, hold.held, 'tree');
+const lastByteMs = ({ fanout }: TransportFigures) => overRounds(fanout.rounds, 'lastByteMs');
+
+function rowsFor(results: Results): Row<TransportFigures>[] {
+  const toSse = (of: (figures: TransportFigures) => number): Row<TransportFigures>['of'] => {
+    return (figures, column) => {
+      const beside = results.get(sseOf(column))?.[results.get(column)?.indexOf(figures) ?? -1];
+      return beside === undefined ? Number.NaN : of(figures) / of(beside);
+    };
+  };
+  const cpu = (of: 'servingCpu' | 'treeCpu', rounds: (figures: TransportFigures) => RoundFigures[]) => {
+    return (figures: TransportFigures) => cpuUs(rounds(figures), of, 'user');
+  };
+  return [
+    {
+      name: 'user memory a connection',
+      unit: 'bytes',
+      digits: 0,
+      of: heldBytes,
+      budget: atMost(WEBSOCKET_BYTES, 'bytes'),
+      judged: ['websocket/handle'],
+    },
+    {
+      name: "… against SSE's on that wire",
+      unit: '×',
+      digits: 3,
+      of: toSse(heldBytes),
+      budget: atMost(STREAM_MEMORY_RATIO, '×'),
+      judged: onEachWire('stream'),
+    },
+    {
+      name: '… anonymous pages alone',
+      unit: 'bytes',
+      digits: 0,
+      of: ({ hold }) => perConnection(hold, hold.held, 'tree', 'anonBytes'),
+    },
+    {
+      name: '… after all were sent to',
+      unit: 'bytes',
+      digits: 0,
+      of: ({ hold }) => perConnection(hold, hold.afterRounds, 'tree'),
+    },
+    { name: 'growth of it by that', unit: '%', digits: 1, of: ({ hold }) => growth(hold) },
+    { name: 'connects', unit: 'a second', digits: 0, of: ({ hold }) => hold.connect.perSecond },
+    { name: '… cores busy: subject', unit: '', digits: 2, of: ({ hold }) => hold.connect.subjectCores },
+    { name: 'to each its own: user CPU, serving', unit: 'µs', digits: 2, of: cpu('servingCpu', (f) => f.hold.rounds) },
+    { name: 'fan-out: last byte', unit: 'ms', digits: 1, of: lastByteMs },
+    {
+      name: "… against SSE's on that wire",
+      unit: '×',
+      digits: 2,
+      of: toSse(lastByteMs),
+      budget: atMost(WEBSOCKET_LAST_BYTE_RATIO, '×'),
+      judged: onEachWire('websocket'),
+    },
+    { name: '… user CPU a delivery, serving', unit: 'µs', digits: 2, of: cpu('servingCpu', (f) => f.fanout.rounds) },
+    { name: '… user CPU a delivery, whole tree', unit: 'µs', digits: 2, of: cpu('treeCpu', (f) => f.fanout.rounds) },
+    ...accountRows<TransportFigures & { account: Account }>().map(
+      ({ of, ...row }): Row<TransportFigures> => ({
+        ...row,
+        of: (f, column) =>
+          of({ ...f, account: f.hold.account }, column) + of({ ...f, account: f.fanout.account }, column),
+        judged: TRANSPORTS.flatMap(onEachWire),
+      }),
+    ),
+  ];
+}
+
+/** Every variant holds, then every variant is fanned out to: what is compared was measured as near in time as can be. */
+function measureAll(
+  options: Options,
+  fanoutOptions: Options,
+): Promise<Outcome<TransportFigures> & { notes: string[] }> {
+  return withSettings(options, async (settings) => {
+    const facts = machine(settings);
+    const { able, notes } = whoCan(options, VARIANTS, settings);
+    const results: Results = new Map(able.map(({ name }) => [name, []]));
+    for (let run = 1; run <= options.runs; run++) {
+      const held: HoldFigures[] = [];
+      for (const variant of able) {
+        process.stderr.write(`run ${run} of ${options.runs}: ${variant.name} held\n`);
+        held.push(await onStage(variant, settings, options, measureHold));
+      }
+      for (const [i, variant] of able.entries()) {
+        process.stderr.write(`run ${run} of ${options.runs}: ${variant.name} fanned out to\n`);
+        const fanout = await onStage(variant, settings, fanoutOptions, measureFanout);
+        results.get(variant.name)?.push({ hold: held[i] as HoldFigures, fanout });
+      }
+    }
+    return { machine: facts, results, notes };
+  });
+}
+
+function remarks(results: Results, fanout: Options): string[] {
+  const lines = [`fan-out: ${fanout.connections} connections on one channel, ${fanout.messages} rounds`];
+  const bun = results.has('bun') ? ensureBun() : '';
+  if (typeof bun !== 'string') lines.push(`bun: ${bun.version}, Bun.serve with its own publish and subscribe`);
+  for (const [column, runs] of results) {
+    if (!runs.every(({ hold }) => isSettled(hold)))
+      lines.push(`${column}: memory did not stand still in at least one run`);
+    const samples = runs.flatMap(({ hold, fanout }) => [...hold.account.samples, ...fanout.account.samples]);
+    for (const sample of new Set(samples)) lines.push(`${column}: ${sample}`);
+  }
+  return lines;
+}
+
+async function main(): Promise<void> {
+  const { options, fanout } = readOptions('transports', DEFAULTS);
+  const outcome = await measureAll(options, fanout);
+  const notes = [...outcome.notes, ...remarks(outcome.results, fanout)];
+  writeReport('transports', outcome, options, rowsFor(outcome.results), notes);
+}
+
+main().catch(exitOn);
