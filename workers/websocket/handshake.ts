@@ -43,7 +43,8 @@ export function answerHandshake(head: RequestHead): Buffer | HandshakeFault {
   if (head.minorVersion === 0) return HANDSHAKE_FAULTS.httpVersion;
   // `upgrade` stands for Connection, and for an Upgrade to anything.
   if (!head.upgrade || !asksForWebSocket(head)) return HANDSHAKE_FAULTS.upgrade;
-  if (head.bodyKind !== 'none') return HANDSHAKE_FAULTS.body;
+  // A length of zero is no body either.
+  if (head.bodyKind === 'chunked' || head.contentLength > 0) return HANDSHAKE_FAULTS.body;
   if (countOf(head, 'sec-websocket-version') > 1) return HANDSHAKE_FAULTS.versions;
   if (head.header('sec-websocket-version') !== '13') return HANDSHAKE_FAULTS.version;
   if (countOf(head, 'sec-websocket-key') > 1) return HANDSHAKE_FAULTS.keys;
