@@ -15,6 +15,8 @@ import { NASTY_PAYLOADS } from '../workers/payloads.ts';
 import { WIRES } from './setups.ts';
 
 const PYTHON = '/usr/bin/python3';
+/** Drains at once; a client that is busy with a mebibyte is not taken for a slow consumer. */
+const PATIENT = { LONGWIRE_DRAIN_SECONDS: '0', LONGWIRE_OUTBOX_LIMIT_BYTES: '67108864' };
 const COME_BACK = { code: 1012, reason: 'come back' };
 
 interface Seen {
@@ -27,7 +29,7 @@ for (const wire of WIRES) {
     let gateway: GatewayProcess;
 
     before(async () => {
-      gateway = await startGateway({ env: { LONGWIRE_WIRE: wire, LONGWIRE_DRAIN_SECONDS: '0' } });
+      gateway = await startGateway({ env: { LONGWIRE_WIRE: wire, ...PATIENT } });
     });
 
     after(() => gateway.kill());
@@ -97,7 +99,7 @@ for (const wire of WIRES) {
 
 describe('python3-websockets', { skip: missing(PYTHON, '-c', 'import websockets') }, () => {
   it('subscribes, pings, sends fragments, reads a mebibyte, closes; and is told to come back', async () => {
-    const gateway = await startGateway({ env: { LONGWIRE_DRAIN_SECONDS: '0' } });
+    const gateway = await startGateway({ env: PATIENT });
     const script = `${PROJECT_ROOT}/test/fixtures/websocket_client.py`;
     const start = (): ForeignProgram =>
       new ForeignProgram(PYTHON, [script, `ws://127.0.0.1:${gateway.publicPort}/ws/alice?format=raw`]);
