@@ -65,7 +65,7 @@ export class FrameParser {
   reason: string;
 
   private readonly limits: FrameLimits;
-  /** Serves whoever comes without a pending one, until it must be given away. */
+  /** Serves whoever comes without a pending one; once it is not blank it is theirs, and there is another. */
   private spare: PendingMessage;
 
   constructor(limits: FrameLimits) {
@@ -111,7 +111,7 @@ export class FrameParser {
     }
   }
 
-  /** A spare that an exception left in the middle of a frame must never become another connection's. */
+  /** The spare, unless it is in the middle of something: given away, at a fault, or left there by an exception. */
   private blankMessage(): PendingMessage {
     if (!this.spare.blank) this.spare = new PendingMessage();
     return this.spare;
@@ -120,10 +120,7 @@ export class FrameParser {
   /** Leaves what the connection has to keep, which then is its own. */
   private stop(message: PendingMessage, at: number, event: FrameEvent): FrameEvent {
     this.position = at;
-    if (!message.blank) {
-      this.pending = message;
-      if (message === this.spare) this.spare = new PendingMessage();
-    }
+    if (!message.blank) this.pending = message;
     return event;
   }
 
@@ -269,8 +266,6 @@ export class FrameParser {
   private fault(fault: FrameFault): typeof FAULT {
     this.code = fault.code;
     this.reason = fault.text;
-    // What it was working on is in the middle of something; if it was the spare, nobody may get it.
-    this.spare = new PendingMessage();
     return FAULT;
   }
 }

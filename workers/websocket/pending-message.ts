@@ -36,6 +36,7 @@ export class PendingMessage {
   opcode: number;
   bytes: Buffer;
   length: number;
+  /** Where text stands; ACCEPT between messages, for nothing else lets one end. */
   utf8: number;
 
   constructor() {
@@ -76,7 +77,6 @@ export class PendingMessage {
     this.opcode = 0;
     this.bytes = NOTHING;
     this.length = 0;
-    this.utf8 = ACCEPT;
     return bytes.length === length ? bytes : bytes.subarray(0, length);
   }
 }

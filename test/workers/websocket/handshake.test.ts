@@ -68,6 +68,7 @@ const FAULT_CASES: { readonly [Name in keyof typeof HANDSHAKE_FAULTS]: Readonly<
     '15 bytes': asked({ [KEY_LINE]: `Sec-WebSocket-Key: ${Buffer.alloc(15).toString('base64')}` }),
     '17 bytes': asked({ [KEY_LINE]: `Sec-WebSocket-Key: ${Buffer.alloc(17).toString('base64')}` }),
     '32 bytes': asked({ [KEY_LINE]: `Sec-WebSocket-Key: ${Buffer.alloc(32).toString('base64')}` }),
+    'a character too few': asked({ [KEY_LINE]: `Sec-WebSocket-Key: ${KEY.slice(1)}` }),
     'no padding': asked({ [KEY_LINE]: `Sec-WebSocket-Key: ${KEY.slice(0, -2)}` }),
     'half the padding': asked({ [KEY_LINE]: `Sec-WebSocket-Key: ${KEY.slice(0, -1)}` }),
     'the alphabet of URLs': asked({ [KEY_LINE]: `Sec-WebSocket-Key: __${KEY.slice(2)}` }),
