@@ -122,8 +122,9 @@ for (const wire of WIRES) {
       assert.deepEqual(await gateway.ended, { code: 0, signal: null });
     });
 
-    it('a call that waits for the broker when the signal comes is answered', async () => {
+    it('a call that waits for the broker when the signal comes is answered', async (t) => {
       const redis = await startRedis();
+      t.after(() => redis.stop());
       const gateway = await start({
         LONGWIRE_WIRE: wire,
         REDIS_URL: redis.url,
@@ -140,7 +141,6 @@ for (const wire of WIRES) {
       redis.resume();
       assert.equal((await calling).status, 200);
       assert.deepEqual(await gateway.ended, { code: 0, signal: null });
-      await redis.stop();
     });
 
     it('a second signal ends everything at once, with 128 and its number', async () => {
@@ -241,7 +241,7 @@ describe('LONGWIRE_ACCEPT=reuseport', () => {
       assert.match(failed.log, /LONGWIRE_ACCEPT=reuseport needs Node 22\.12 or later/);
       return;
     }
-    const gateway = await start({ LONGWIRE_ACCEPT: 'reuseport' });
+    const gateway = await start({ LONGWIRE_ACCEPT: 'reuseport', LONGWIRE_DRAIN_SECONDS: '0.5' });
     const clients = await openStreams(gateway.publicPort, ...targets(64));
     await gateway.metricReaches('longwire_connections', { transport: 'sse' }, 64);
     for (const worker of await gateway.workers()) assert.ok((worker.connections.sse ?? 0) > 0, 'each has its share');

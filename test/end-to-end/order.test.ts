@@ -18,6 +18,9 @@ const PASSERS_BY = 40;
 /** What one of those waits for before it goes; different for each, so that they spread. */
 const STAYS_FOR = [1, 7, 40, 150];
 
+/** A publisher that is faster than the crowd can be written to makes turns of the loop long, and one connection is accepted a turn. */
+const PATIENCE_MS = 120_000;
+
 const FRAME = /data: (\d+)\n\n/g;
 
 /** A subscriber that checks the numbers as they come. Heartbeats and the retry field are passed over. */
@@ -37,7 +40,7 @@ class Counting {
   }
 
   async opened(): Promise<this> {
-    await waitUntil(() => this.#open || this.client.ending !== 'none', 'the stream to open', 30_000);
+    await waitUntil(() => this.#open || this.client.ending !== 'none', 'the stream to open', PATIENCE_MS);
     if (!this.#open) this.fault = 'the stream was not opened';
     return this;
   }
@@ -85,12 +88,16 @@ for (const wire of WIRES) {
   for (const broker of BROKERS) {
     const full = wire === 'handle' && broker === 'redis';
     const publications = full ? 10_000 : 1_000;
-    it(`${publications} publications to ${CROWD} that come and go, ${wire} wire, ${broker} broker`, async () => {
+    it(`${publications} publications to ${CROWD} that come and go, ${wire} wire, ${broker} broker`, async (t) => {
       // All of the crowd on one worker, so that its fan-outs take several slices; else on two.
       const setup = await setUp(wire, broker, { LONGWIRE_WORKERS: full ? '1' : '2' });
+      t.after(() => setup.stop());
       const port = setup.gateway.publicPort;
       const staying = await Promise.all(Array.from({ length: CROWD - PASSERS_BY }, () => new Counting(port).opened()));
       let publishing = true;
+      t.after(() => {
+        publishing = false;
+      });
       const passed: Counting[] = [];
       const comeAndGo = async (index: number): Promise<void> => {
         while (publishing) {
@@ -103,7 +110,7 @@ for (const wire of WIRES) {
               passer.client.ending !== 'none' ||
               !publishing,
             `${stay} publications`,
-            60_000,
+            PATIENCE_MS,
           );
           if (publishing && passer.client.ending !== 'none') passer.fault ??= 'it was closed';
           passer.client.close();
@@ -115,7 +122,7 @@ for (const wire of WIRES) {
       await waitUntil(
         () => staying.every(({ last, client }) => last === publications - 1 || client.ending !== 'none'),
         () => `all to have the last one; the slowest has ${Math.min(...staying.map(({ last }) => last))}`,
-        120_000,
+        PATIENCE_MS,
       );
       publishing = false;
       await Promise.all(passing);
@@ -136,7 +143,6 @@ for (const wire of WIRES) {
       for (const { first, last, count } of runs) assert.equal(count, last - first + 1);
       // What the test is about has happened: fan-outs have waited for each other, and the bound on those was passed.
       if (full) await setup.gateway.metricReaches('longwire_fanout_overruns_total', {}, (overruns) => overruns > 0);
-      await setup.stop();
     });
   }
 }

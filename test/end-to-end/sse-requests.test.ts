@@ -270,24 +270,24 @@ for (const wire of WIRES) {
 }
 
 describe('CORS for any origin and for none', () => {
-  it('* allows every page, and the answer depends on no header', async () => {
+  it('* allows every page, and the answer depends on no header', async (t) => {
     const gateway = await startGateway({ env: { LONGWIRE_CORS_ORIGINS: '*', LONGWIRE_WORKERS: '1' } });
+    t.after(() => gateway.kill());
     for (const fields of ['', 'Origin: https://anywhere.example\r\n', 'Origin: null\r\n']) {
       const client = await new SseClient(gateway.publicPort, '/sse/alice', fields).opened();
       assert.match(`${client.head}\r\n\r\n`, openingHead('Access-Control-Allow-Origin: *\r\n'));
       client.close();
     }
-    await gateway.kill();
   });
 
-  it('an empty list allows none, and says nothing about it', async () => {
+  it('an empty list allows none, and says nothing about it', async (t) => {
     const gateway = await startGateway({ env: { LONGWIRE_WORKERS: '1' } });
+    t.after(() => gateway.kill());
     const [client = assert.fail()] = await openStreams(gateway.publicPort, '/sse/alice');
     assert.match(`${client.head}\r\n\r\n`, openingHead());
     client.close();
     const other = await new SseClient(gateway.publicPort, '/sse/alice', 'Origin: https://x.example\r\n').opened();
     assert.match(`${other.head}\r\n\r\n`, openingHead());
     other.close();
-    await gateway.kill();
   });
 });

@@ -270,9 +270,13 @@ function describesRedisPublishers(redis: () => RedisServer, port: () => number):
 }
 
 describe('event streams that are cut off', () => {
-  it('make an EventSource come back by itself', async () => {
+  it('make an EventSource come back by itself', async (t) => {
     const { gateway, stop } = await setUp('handle', 'memory', { LONGWIRE_RETRY_MILLISECONDS: '50' });
     const source = new EventSource(`http://127.0.0.1:${gateway.publicPort}/sse/alice`);
+    t.after(() => {
+      source.close();
+      return stop();
+    });
     let opened = 0;
     const seen: unknown[] = [];
     source.addEventListener('open', () => opened++);
@@ -283,8 +287,6 @@ describe('event streams that are cut off', () => {
     await gateway.publish('alice', 'after');
     await waitUntil(() => seen.length > 0, 'an event');
     assert.deepEqual(seen, ['after']);
-    source.close();
     assert.ok(!gateway.log.includes(API_KEY));
-    await stop();
   });
 });
