@@ -127,7 +127,7 @@ function noRedis(error: unknown): never {
 
 function whyNot({ subject }: Variant, connections: number, settings: SubjectSettings): string | null {
   if (subject === 'epoll' && !compileEpoll()) return 'cc is missing or could not compile bench/reference/epoll-sse.c';
-  if (subject === 'bun') {
+  if (subject === 'bun' || subject === 'bun-topics') {
     const bun = ensureBun();
     if (typeof bun === 'string') return `Bun cannot be had: ${bun}`;
   }

@@ -192,7 +192,7 @@ export class Crowd {
       this.clients.map(({ process: child }, i) => {
         const answer = answerOf(child, type, limitMs);
         const order = orders?.[i];
-        if (order !== undefined) child.send(order);
+        if (order !== undefined && child.connected) child.send(order);
         return answer;
       }),
     );
@@ -240,6 +240,10 @@ export class Crowd {
 /** Resolves with the process's next message of this type; rejects when it ends first or the limit passes. */
 function answerOf(child: ChildProcess, type: FromClient['type'], limitMs: number): Promise<FromClient> {
   return new Promise((resolve, reject) => {
+    if (!child.connected) {
+      reject(new BenchError('a client process has ended'));
+      return;
+    }
     const timer = setTimeout(() => finish(new BenchError(`no '${type}' from a client process`)), limitMs);
     const onMessage = (message: FromClient) => {
       if (message.type === type) finish(message);

@@ -3,7 +3,8 @@
 //   longwire  dist/src/main.js beside this benchmark's own build, embedded broker or Redis
 //   http      reference/http-sse.ts: plain node:http, one process
 //   epoll     reference/epoll-sse.c, compiled with cc into a folder of this run's own
-//   bun       reference/bun-websocket.ts on Bun from the npm registry: WebSocket on uWebSockets, one process
+//   bun       reference/bun-websocket.ts on Bun from the npm registry: WebSocket on uWebSockets, one process; bun-topics the
+//             same with Bun's own publish and subscribe
 //   bare      reference/bare.ts: a Node that does nothing, for base memory only
 
 import { execFileSync } from 'node:child_process';
@@ -17,7 +18,7 @@ import { BenchError } from '../crowd.ts';
 import type { Transport } from '../load/transports.ts';
 import { freePorts, type SubjectPlan } from './subject.ts';
 
-export type SubjectName = 'longwire' | 'http' | 'epoll' | 'bun';
+export type SubjectName = 'longwire' | 'http' | 'epoll' | 'bun' | 'bun-topics';
 
 /** A column of a benchmark's table: a subject, and how it is reached. */
 export interface Variant {
@@ -88,9 +89,11 @@ export async function planOf(
       return { ...node('bench/reference/http-sse.js'), env, port, apiKey: '', readyUrl: url };
     case 'epoll':
       return { name, command: epoll, args: [], env, port, apiKey: '', readyUrl: url };
-    case 'bun': {
-      const script = built('bench/reference/bun-websocket.js');
-      return { name, command: bun.path, args: [script], env: { PORT: env.PORT }, port, apiKey: '', readyUrl: url };
+    case 'bun':
+    case 'bun-topics': {
+      const args = [built('bench/reference/bun-websocket.js')];
+      const bunEnv = { PORT: env.PORT, TOPICS: name === 'bun-topics' ? '1' : '0' };
+      return { name, command: bun.path, args, env: bunEnv, port, apiKey: '', readyUrl: url };
     }
     case 'bare':
       return { ...node('bench/reference/bare.js'), env: flags, port: 0, apiKey: '', readyUrl: null };
