@@ -295,6 +295,7 @@ for (const wire of WIRES) {
         await goodbyes,
         TRANSPORTS.map(({ goodbye }) => goodbye),
       );
+      for (const { connection } of reading) assert.equal(await connection.end(), 'fin');
     });
   });
 }

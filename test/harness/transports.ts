@@ -20,7 +20,7 @@ export interface Held {
   received(count: number): Promise<Buffer[]>;
   /** What the reader makes of a publication; nothing or several where the format cannot tell its bounds. */
   expected(format: FormatName, channel: string, payload: Buffer): Buffer[];
-  /** Resolves once the other side has ended, with what stood at the end of the stream: what the transport says goodbye with. */
+  /** Resolves once the stream is over, with what stood at its end: what the transport says goodbye with. */
   goodbye(): Promise<string>;
   close(): void;
   /** Goes with an RST. */
@@ -194,9 +194,10 @@ class StreamReader implements Held {
   }
 
   async goodbye(): Promise<string> {
-    const ending = await this.connection.end(30_000);
-    if (ending === 'reset') return 'a reset';
+    // A proxy may keep the connection behind the last chunk.
+    await waitUntil(() => this.#ended || this.connection.ending !== 'none', 'the stream to end', 30_000);
     if (this.#ended) return 'the last chunk';
+    if (this.connection.ending === 'reset') return 'a reset';
     return this.#chunked ? 'cut off' : 'the end';
   }
 
