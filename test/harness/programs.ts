@@ -13,25 +13,36 @@ interface Program {
   package: string;
 }
 
+/** Tests with these are skipped, and say so, where they cannot be had. A browser is not among them: it is too large. */
+const WELCOME: Program[] = [
+  { command: 'curl', version: ['--version'], package: 'curl' },
+  { command: 'nginx', version: ['-v'], package: 'nginx' },
+  { command: 'haproxy', version: ['-v'], package: 'haproxy' },
+  { command: '/usr/bin/python3', version: ['-c', 'import websockets'], package: 'python3-websockets' },
+];
+
 const PROGRAMS: Program[] = [
   { command: 'redis-server', version: ['--version'], package: 'redis-server' },
   { command: 'openssl', version: ['version'], package: 'openssl' },
 ];
 
 /**
- * Makes sure that every program is there.
+ * Makes sure that every program is there without which there are no tests, and tries to get the others.
  *
  * @returns null when they all are; otherwise what to tell the person who runs the tests.
  */
 export function ensurePrograms(): string | null {
   const missing = PROGRAMS.filter(isMissing);
-  if (missing.length === 0) return null;
+  const welcome = WELCOME.filter(isMissing);
+  if (missing.length + welcome.length === 0) return null;
   const packages = missing.map((program) => program.package);
   const apt = aptCommand();
   if (apt !== null) {
-    console.log(`installing what the tests need: ${packages.join(', ')}`);
+    const all = [...packages, ...welcome.map((program) => program.package)];
+    console.log(`installing what the tests need: ${all.join(', ')}`);
     run([...apt, 'update', '-q']);
-    run([...apt, 'install', '-q', '-y', '--no-install-recommends', ...packages]);
+    // One by one: a package that cannot be had must not keep the others away.
+    for (const name of all) run([...apt, 'install', '-q', '-y', '--no-install-recommends', name]);
   }
   const still = missing.filter(isMissing).map((program) => program.command);
   if (still.length === 0) return null;
