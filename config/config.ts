@@ -5,6 +5,9 @@ export interface Config {
   port: number;
   /** Public address to listen on; empty for all, IPv6 and IPv4. */
   host: string;
+  /** PEM files of the certificate, with its chain, and of its key; both empty for no TLS. */
+  tlsCert: string;
+  tlsKey: string;
   /** `redis://` or `rediss://` with auth and database number; empty for the embedded broker. */
   redisUrl: string;
   /** Prefix of the channels in Redis. */

@@ -36,6 +36,8 @@ export type Unit = 'seconds' | 'milliseconds' | 'bytes' | null;
 
 /** An address is at most this long: RFC 1035, 2.3.4. */
 const HOST_LIMIT_CHARACTERS = 253;
+/** PATH_MAX on Linux, the NUL behind it included. */
+const PATH_LIMIT_BYTES = 4095;
 /** 16 characters of base64 are 96 bits: nobody guesses that over a network. */
 const API_KEY_MIN_CHARACTERS = 16;
 const API_KEY_MAX_CHARACTERS = 512;
@@ -53,6 +55,13 @@ const MIB = 1024 * KIB;
 export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
   port: knob('PORT', '3000', whole(0, 65_535), 'Public port. 0 takes a free one.'),
   host: knob('LONGWIRE_HOST', '', host(), 'Public address to listen on. Empty: all, IPv6 and IPv4.'),
+  tlsCert: knob(
+    'LONGWIRE_TLS_CERT',
+    '',
+    path(),
+    'Certificate and its chain, for TLS on the public port; read again on SIGHUP. Empty: no TLS.',
+  ),
+  tlsKey: knob('LONGWIRE_TLS_KEY', '', path(), "The certificate's private key, without a passphrase."),
   redisUrl: secretKnob(
     'REDIS_URL',
     '',
@@ -266,6 +275,16 @@ function host(): Kind<string> {
     ),
   );
   return { unit: null, allowed: 'an IP address or a host name', schema };
+}
+
+/** Whether there is such a file, and what is in it, is found out where it is read: src/primary/tls.ts. */
+function path(): Kind<string> {
+  const schema = v.pipe(
+    v.string(),
+    v.regex(/^\P{Cc}*$/u, 'must hold no control characters'),
+    v.maxBytes(PATH_LIMIT_BYTES, `must not be longer than ${PATH_LIMIT_BYTES} bytes`),
+  );
+  return { unit: null, allowed: 'the path of a PEM file', schema };
 }
 
 /**

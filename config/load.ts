@@ -64,6 +64,30 @@ const SCHEMA = v.pipe(
   ),
   v.forward(
     v.partialCheck(
+      [['tlsCert'], ['tlsKey']],
+      (knobs: Pick<Knobs, 'tlsCert' | 'tlsKey'>) => knobs.tlsCert !== '' || knobs.tlsKey === '',
+      `must be set when ${KNOBS.tlsKey.environment} is`,
+    ),
+    ['tlsCert'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['tlsCert'], ['tlsKey']],
+      (knobs: Pick<Knobs, 'tlsCert' | 'tlsKey'>) => knobs.tlsKey !== '' || knobs.tlsCert === '',
+      `must be set when ${KNOBS.tlsCert.environment} is`,
+    ),
+    ['tlsKey'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['wire'], ['tlsCert']],
+      (knobs: Pick<Knobs, 'wire' | 'tlsCert'>) => knobs.wire !== 'handle' || knobs.tlsCert === '',
+      `must be auto or socket with ${KNOBS.tlsCert.environment}: bare handles know no TLS`,
+    ),
+    ['wire'],
+  ),
+  v.forward(
+    v.partialCheck(
       [['port'], ['host'], ['adminPort'], ['adminHost']],
       (knobs: Pick<Knobs, 'port' | 'host' | 'adminPort' | 'adminHost'>) =>
         knobs.port === 0 || knobs.port !== knobs.adminPort || !overlap(knobs.host, knobs.adminHost),

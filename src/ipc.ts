@@ -6,6 +6,15 @@
 import type { Config } from '../config/config.ts';
 import type { BrokerState, Snapshot } from './stats.ts';
 
+/** What TLS on the public port is served with: PEM texts, and the keys of session tickets, the same for all workers. */
+export interface TlsIdentity {
+  /** The certificate and its chain. */
+  certificate: string;
+  key: string;
+  /** 48 bytes; see src/primary/tls.ts for how long they live. */
+  ticketKeys: Uint8Array;
+}
+
 /** What a worker runs on; sent once, first. */
 export interface Assignment {
   /** The worker's slot, 1 to N: its id in logs and metrics, kept by its replacement. */
@@ -13,10 +22,14 @@ export interface Assignment {
   config: Config;
   /** Most connections that this worker may hold. */
   connectionLimit: number;
+  /** Null for no TLS. */
+  tls: TlsIdentity | null;
 }
 
 export type ToWorker =
   | { type: 'assign'; assignment: Assignment }
+  /** Serve new connections with this from now on; those that are held stay as they are. Sent only where TLS is on. */
+  | { type: 'tls'; identity: TlsIdentity }
   /** Give up all connections, spread over this many seconds, then exit. */
   | { type: 'drain'; seconds: number }
   /**

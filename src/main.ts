@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/config.ts';
 import { formatFaults, loadConfig } from '../config/load.ts';
 import { errorText } from './errors.ts';
+import type { TlsIdentity } from './ipc.ts';
 import { createLog, type Log } from './log.ts';
 import { AdminServer } from './primary/admin.ts';
 import { banner } from './primary/banner.ts';
@@ -21,6 +22,7 @@ import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
 import { reusePortFault } from './primary/reuse-port.ts';
 import { Supervisor } from './primary/supervisor.ts';
+import { logCertificate, readTlsIdentity, tlsReloader } from './primary/tls.ts';
 import { WorkerTable } from './primary/worker-table.ts';
 
 const EXIT_CANNOT_START = 1;
@@ -34,12 +36,12 @@ const WORKER_FLAGS = ['--max-semi-space-size=1'];
 process.stdout.on('error', () => {});
 process.stderr.on('error', () => {});
 
-const config = await configure();
+const { config, tls } = await configure();
 const log = createLog(config.logLevel, 'primary');
-await run(config, log);
+await run(config, tls, log);
 
-/** The configuration, or the end: all its faults at once, and exit code 78. */
-async function configure(): Promise<Config> {
+/** The configuration and what its files hold, or the end: all its faults at once, and exit code 78. */
+async function configure(): Promise<{ config: Config; tls: TlsIdentity | null }> {
   const read = readEnvironment();
   const loaded = 'faults' in read ? read : loadConfig(read.environment);
   if ('faults' in loaded) {
@@ -51,13 +53,20 @@ async function configure(): Promise<Config> {
     process.stderr.write(`${fault}\n`);
     process.exit(EXIT_CONFIG);
   }
-  return loaded.config;
+  const tls = readTlsIdentity(loaded.config, null);
+  if ('faults' in tls) {
+    process.stderr.write(formatFaults(tls.faults));
+    process.exit(EXIT_CONFIG);
+  }
+  return { config: loaded.config, tls: tls.identity };
 }
 
-async function run(config: Config, log: Log): Promise<void> {
+async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<void> {
   const version = readVersion();
   const limits = shareConnections(config.maxConnections, config.workers, readDescriptorLimit());
   if (limits.warning !== null) log.warn(limits.warning);
+
+  if (tls !== null) logCertificate(log, 'TLS is on', tls);
 
   const table = new WorkerTable(config.workers);
   const supervisor = new Supervisor({
@@ -65,6 +74,7 @@ async function run(config: Config, log: Log): Promise<void> {
     execArgv: [...WORKER_FLAGS, ...process.execArgv],
     config,
     connectionLimit: limits.perWorker,
+    tls,
     table,
     relay: new Relay(log),
     log,
@@ -81,6 +91,10 @@ async function run(config: Config, log: Log): Promise<void> {
     readiness: () => checkReadiness(table, supervisor.stopping),
   });
 
+  process.on(
+    'SIGHUP',
+    tlsReloader(config, tls, log, (identity) => supervisor.renewTls(identity)),
+  );
   endOnSignals(config, log, supervisor, admin);
   endOnFaults(log, supervisor);
   try {

@@ -74,6 +74,13 @@ export class Admission {
     this.listener.close();
   }
 
+  /** TLS could not be spoken with a connection: one of those held, which closes by itself. */
+  onTlsFault(code: string): void {
+    const { rejected } = this.gateway.counters;
+    rejected[rejectionIndex.malformed] = (rejected[rejectionIndex.malformed] as number) + 1;
+    this.log.debug('a connection does not speak TLS as we do', { code });
+  }
+
   private onWire(wire: Wire): void {
     const { gateway } = this;
     gateway.counters.accepted++;

@@ -1,22 +1,24 @@
 // A worker process, from fork to exit: says hello, is told what to run on, opens its port, serves, drains, leaves.
 //
-// Signals are the primary's to answer: Ctrl-C and a service manager's SIGTERM reach the whole process group, so a worker
-// ignores both and waits for word. When the primary is gone node:cluster ends the worker (no orphans).
+// Signals are the primary's to answer: Ctrl-C, a service manager's SIGTERM and a terminal's SIGHUP reach the whole process
+// group, so a worker ignores all three and waits for word. When the primary is gone node:cluster ends the worker (no orphans).
 
 import cluster from 'node:cluster';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { MemoryBroker, portToPrimary } from '../src/broker/memory.ts';
 import { errorText } from '../src/errors.ts';
-import type { Assignment, ToPrimary, ToWorker } from '../src/ipc.ts';
+import type { Assignment, TlsIdentity, ToPrimary, ToWorker } from '../src/ipc.ts';
 import { createLog, type Log } from '../src/log.ts';
 import { Admission } from './admission.ts';
 import { drain } from './drain.ts';
 import { Gateway } from './gateway.ts';
 import { Reporter } from './reporter.ts';
-import { chooseWire } from './wire/probe.ts';
+import { chooseWire, type WireChoice } from './wire/probe.ts';
+import { Tls } from './wire/tls.ts';
 
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
+process.on('SIGHUP', () => {});
 
 const primary = portToPrimary(process);
 const send = (message: ToPrimary): void => {
@@ -25,14 +27,20 @@ const send = (message: ToPrimary): void => {
 
 let admission: Admission | null = null;
 let memoryBroker: MemoryBroker | null = null;
+let tls: Tls | null = null;
 let leave: ((seconds: number) => void) | null = null;
 /** What came before there was somebody to hear it. */
 let isLast = false;
+let newestTls: TlsIdentity | null = null;
 
 process.on('message', (message: ToWorker) => {
   switch (message.type) {
     case 'assign':
       run(message.assignment).catch((thrown: unknown) => fail(thrown));
+      return;
+    case 'tls':
+      newestTls = message.identity;
+      tls?.renew(newestTls);
       return;
     case 'drain':
       if (leave === null) process.exit(0);
@@ -57,15 +65,17 @@ async function run(assignment: Assignment): Promise<void> {
     process.exit(70);
   });
 
-  const wire = await chooseWire(config.wire);
+  newestTls ??= assignment.tls;
+  const wire: WireChoice = newestTls === null ? await chooseWire(config.wire) : { kind: 'socket', why: 'TLS' };
   const makeBroker = await brokerMaker(assignment, log);
   const gateway = new Gateway(config, log, makeBroker);
   const { broker } = gateway;
   gateway.onBrokerState = (state) => send({ type: 'broker', state });
+  tls = newestTls === null ? null : new Tls(newestTls, (code) => admission?.onTlsFault(code));
   admission = new Admission(
     gateway,
     connectionLimit,
-    { host: config.host, port: config.port, reusePort: config.accept === 'reuseport', kind: wire.kind },
+    { host: config.host, port: config.port, reusePort: config.accept === 'reuseport', kind: wire.kind, tls },
     (room) => send({ type: 'room', room }),
   );
   const reporter = new Reporter(gateway, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));

@@ -22,11 +22,12 @@ export interface BannerFacts {
 
 export function banner(facts: BannerFacts): string {
   const { config, port } = facts;
-  const base = `http://${hostForUrl(facts.address)}:${port}`;
+  const scheme = config.tlsCert === '' ? 'http' : 'https';
+  const base = `${scheme}://${hostForUrl(facts.address)}:${port}`;
   const key = config.apiKeyMade ? config.apiKey : '$LONGWIRE_API_KEY';
   const quote = config.apiKeyMade ? "'" : '"';
   const rows: [string, string][] = [
-    ['public', `http://${bracketed(facts.address)}:${port}`],
+    ['public', `${scheme}://${bracketed(facts.address)}:${port}`],
     ['admin', `http://${bracketed(facts.adminAddress)}:${facts.adminPort}  (/metrics /live /ready /workers)`],
     ['workers', `${facts.workers}, accepting from ${ACCEPT_TEXT[config.accept]}`],
     ['wire', `${facts.wire} (${facts.wireWhy})`],

@@ -12,7 +12,7 @@
 import cluster from 'node:cluster';
 import type { Config } from '../../config/config.ts';
 import { LongwireError } from '../errors.ts';
-import type { ToPrimary } from '../ipc.ts';
+import type { TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
 import { Backoff } from './backoff.ts';
 import type { Relay } from './relay.ts';
@@ -28,6 +28,8 @@ export interface SupervisorOptions {
   config: Config;
   /** Most connections of one worker. */
   connectionLimit: number;
+  /** What workers serve TLS with; null, or none, for no TLS. */
+  tls?: TlsIdentity | null;
   table: WorkerTable;
   /** The embedded broker's middle: each worker joins it right before its assignment is sent. */
   relay: Pick<Relay, 'join' | 'leave' | 'publish'>;
@@ -69,6 +71,7 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #readyDeadlineMs: number;
   readonly #killGraceMs: number;
   #state: SupervisorState = 'idle';
+  #tls: TlsIdentity | null;
   /** Where the gateway listens: what the last worker that became ready said. */
   #found: WorkerAddress | null = null;
   #startOutcome: { resolve: (found: WorkerAddress) => void; reject: (error: LongwireError) => void } | null = null;
@@ -77,6 +80,7 @@ export class Supervisor implements WorkerProcessOwner {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.#tls = options.tls ?? null;
     this.#readyDeadlineMs = options.readyDeadlineMs ?? READY_DEADLINE_MS;
     this.#killGraceMs = options.killGraceMs ?? KILL_GRACE_MS;
     this.#slots = options.table.rows.map(({ id }) => ({
@@ -112,6 +116,13 @@ export class Supervisor implements WorkerProcessOwner {
       this.#startOutcome = { resolve, reject };
       for (const slot of this.#slots) this.#fork(slot);
     });
+  }
+
+  /** Gives all workers, those that are still to be started included, another certificate for new connections. */
+  renewTls(identity: TlsIdentity): void {
+    this.#tls = identity;
+    // One without a port has not been assigned yet, and will be assigned this.
+    for (const { worker, port } of this.#slots) if (port !== null) worker?.send({ type: 'tls', identity });
   }
 
   /**
@@ -206,7 +217,7 @@ export class Supervisor implements WorkerProcessOwner {
     if (port === null) return;
     slot.port = port;
     relay.join(slot.id, slot.worker.port);
-    const assignment = { worker: slot.id, config: { ...config, port }, connectionLimit };
+    const assignment = { worker: slot.id, config: { ...config, port }, connectionLimit, tls: this.#tls };
     slot.worker.send({ type: 'assign', assignment });
   }
 
@@ -238,6 +249,7 @@ export class Supervisor implements WorkerProcessOwner {
       pid: worker.row.pid,
       generation: worker.row.generation,
       wire: ready.wire,
+      wireWhy: ready.wireWhy,
     });
     for (const held of this.#slots) if (held.held) this.#assign(held);
     this.#appointLast();

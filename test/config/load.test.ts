@@ -31,6 +31,8 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
     ],
     bad: hostFaults(),
   },
+  tlsCert: paths(),
+  tlsKey: paths(),
   redisUrl: {
     initial: '',
     good: [
@@ -159,6 +161,8 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
 
 /** What must be set beside a field for its extremes to pass the rules between fields. */
 const BESIDE: Partial<Record<KnobField, Environment>> = {
+  tlsCert: { LONGWIRE_TLS_KEY: 'key.pem' },
+  tlsKey: { LONGWIRE_TLS_CERT: 'cert.pem' },
   workers: { LONGWIRE_MAX_CONNECTIONS: 'auto' },
   maxConnections: { LONGWIRE_WORKERS: '1' },
   outboxLimitBytes: { LONGWIRE_PAYLOAD_LIMIT_BYTES: '1' },
@@ -262,6 +266,28 @@ describe('rules between knobs', () => {
     loaded({ LONGWIRE_WORKERS: '4', LONGWIRE_MAX_CONNECTIONS: '4' });
   });
 
+  it('a certificate and its key come together', () => {
+    for (const [set, missing] of [
+      ['LONGWIRE_TLS_CERT', 'LONGWIRE_TLS_KEY'],
+      ['LONGWIRE_TLS_KEY', 'LONGWIRE_TLS_CERT'],
+    ] as const) {
+      const [fault, ...more] = faults({ [set]: 'some.pem' });
+      assert.deepEqual(more, []);
+      assert.equal(fault?.name, missing);
+      assert.equal(fault?.value, null);
+      assert.equal(fault?.problem, `must be set when ${set} is`);
+    }
+    loaded({ LONGWIRE_TLS_CERT: 'some.pem', LONGWIRE_TLS_KEY: 'some.pem' });
+  });
+
+  it('bare handles are not asked for with TLS, which they do not know', () => {
+    const tls = { LONGWIRE_TLS_CERT: 'cert.pem', LONGWIRE_TLS_KEY: 'key.pem' };
+    const [fault] = faults({ ...tls, LONGWIRE_WIRE: 'handle' });
+    assert.equal(fault?.name, 'LONGWIRE_WIRE');
+    assert.equal(fault?.value, 'handle');
+    for (const wire of ['auto', 'socket']) loaded({ ...tls, LONGWIRE_WIRE: wire });
+  });
+
   it('the two ports differ wherever their addresses meet', () => {
     assert.equal(faults({ PORT: '3001' })[0]?.name, 'LONGWIRE_ADMIN_PORT');
     faults({ PORT: '3001', LONGWIRE_HOST: '10.0.0.1', LONGWIRE_ADMIN_HOST: '0.0.0.0' });
@@ -314,7 +340,7 @@ describe('faults', () => {
     const environment = Object.fromEntries(
       KNOB_FIELDS.filter((field) => field !== 'redisUrl' && field !== 'apiKey').map((field) => [
         KNOBS[field].environment,
-        'not allowed *',
+        'not allowed *\0',
       ]),
     );
     const all = faults({ LONGWIRE_UNKNOWN: '1', ...environment, REDIS_URL: 'x', LONGWIRE_API_KEY: 'x' });
@@ -417,6 +443,19 @@ function names<Name extends string>(initial: Name, all: readonly Name[]): Cases<
     initial,
     good: all.map((name) => [name, name] as const),
     bad: ['x', initial.toUpperCase(), ` ${initial}`].map((text) => [text, /must be .+ or /] as const),
+  };
+}
+
+function paths(): Cases<string> {
+  return {
+    initial: '',
+    good: ['/etc/longwire/tls.pem', 'tls.pem', '../keys/ü b.pem', `/${'x'.repeat(4094)}`].map((path) => [path, path]),
+    bad: [
+      ['a\0b', /control characters/],
+      ['a\nb', /control characters/],
+      ['x'.repeat(4096), /longer than 4095 bytes/],
+      ['ü'.repeat(2048), /longer than 4095 bytes/],
+    ],
   };
 }
 

@@ -53,6 +53,14 @@ describe('banner', () => {
     assert.match(text, /-H "X-API-Key: \$LONGWIRE_API_KEY"/);
   });
 
+  it('says https where TLS is on', () => {
+    const text = banner(facts({ LONGWIRE_TLS_CERT: 'cert.pem', LONGWIRE_TLS_KEY: 'key.pem' }, { wireWhy: 'TLS' }));
+    assert.match(text, /public +https:\/\/\[::\]:3000/);
+    assert.match(text, /curl -N https:\/\/localhost:3000\/sse\/alice/);
+    assert.match(text, /curl -X POST https:\/\/localhost:3000\/api\/publish/);
+    assert.match(text, /admin +http:\/\//);
+  });
+
   it('calls wildcards and loopback localhost, and puts brackets around IPv6', () => {
     for (const address of ['::', '0.0.0.0', '127.0.0.1', '::1']) {
       assert.match(banner(facts({}, { address })), /curl -N http:\/\/localhost:3000\/sse/);

@@ -9,6 +9,7 @@
 import { createServer, type ListenOptions, type Server } from 'node:net';
 import { acceptHandles, stopAccepting, type WireKind } from './probe.ts';
 import { SOCKET_OPTIONS, SocketWire } from './socket-wire.ts';
+import type { Tls } from './tls.ts';
 import type { Wire } from './wire.ts';
 
 /** As long a queue of unaccepted connections as the kernel allows (it takes the lower of this and net.core.somaxconn). */
@@ -20,6 +21,8 @@ export interface ListenerOptions {
   port: number;
   reusePort: boolean;
   kind: WireKind;
+  /** What ends TLS on every connection, which must then be of the kind 'socket'; null, or none, for no TLS. */
+  tls?: Tls | null;
 }
 
 export interface ListeningAddress {
@@ -75,10 +78,12 @@ export class Listener {
   }
 
   private async open(): Promise<ListeningAddress> {
-    const { kind, host, port, reusePort } = this.options;
+    const { kind, host, port, reusePort, tls = null } = this.options;
     this.release();
     const server = createServer(SOCKET_OPTIONS);
-    if (kind === 'socket') server.on('connection', (socket) => this.onWire(new SocketWire(socket)));
+    if (kind === 'socket') {
+      server.on('connection', (socket) => this.onWire(new SocketWire(tls === null ? socket : tls.secure(socket))));
+    }
     const options: ListenOptions & { reusePort?: boolean } = { port, backlog: BACKLOG };
     if (host !== '') options.host = host;
     if (reusePort) options.reusePort = true;
