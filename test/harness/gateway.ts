@@ -195,11 +195,12 @@ export class GatewayProcess {
     );
   }
 
-  /** A call of the backend's API on a connection of its own. `body` is sent as it is when it is a string. */
+  /** A call of the backend's API on a connection of its own, through TLS where the gateway speaks it. A string is sent as it is. */
   async api(method: string, body: unknown, fields = `X-API-Key: ${API_KEY}\r\n`): Promise<Answer> {
     const bytes = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
     const head = `POST /api/${method} HTTP/1.1\r\nHost: gateway\r\n${fields}Connection: close\r\nContent-Length: ${bytes.length}\r\n\r\n`;
-    return ask(this.publicPort, Buffer.concat([Buffer.from(head), bytes]));
+    const tls = this.out.includes('curl -N https:') ? { tls: { rejectUnauthorized: false } } : {};
+    return ask(this.publicPort, Buffer.concat([Buffer.from(head), bytes]), tls);
   }
 
   /**
@@ -215,7 +216,7 @@ export class GatewayProcess {
   }
 
   #port(name: string): number {
-    const port = new RegExp(`^ +${name} +http://127\\.0\\.0\\.1:(\\d+)`, 'm').exec(this.out)?.[1];
+    const port = new RegExp(`^ +${name} +https?://127\\.0\\.0\\.1:(\\d+)`, 'm').exec(this.out)?.[1];
     if (port === undefined) throw new Error(`the start-up text names no ${name} port: ${this.out}${this.log}`);
     return Number(port);
   }

@@ -4,6 +4,7 @@
 // ours, as any client does, unless the test holds it back. An RST is told from a FIN: `ending`.
 
 import { connect, type Socket } from 'node:net';
+import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { waitUntil } from './wait.ts';
 
 export interface Answer {
@@ -24,6 +25,8 @@ export interface RawOptions {
   answerEnd?: boolean;
   /** Whether what comes is kept; true. */
   keep?: boolean;
+  /** Speaks TLS, with these options: `{ ca }`. A close_notify and a FIN are then the same, and so are a fault and an RST. */
+  tls?: ConnectionOptions;
 }
 
 export class RawClient {
@@ -36,13 +39,14 @@ export class RawClient {
   readonly #chunks: Buffer[] = [];
 
   constructor(port: number, options: RawOptions = {}) {
-    const { localAddress, answerEnd = true, keep = true } = options;
-    this.socket = connect({
+    const { localAddress, answerEnd = true, keep = true, tls } = options;
+    const to = {
       host: '127.0.0.1',
       port,
       allowHalfOpen: true,
       ...(localAddress === undefined ? {} : { localAddress }),
-    });
+    };
+    this.socket = tls === undefined ? connect(to) : connectTls({ ...to, ...tls });
     this.socket.setNoDelay(true);
     this.socket.on('data', (chunk: Buffer) => {
       this.receivedBytes += chunk.length;
