@@ -17,7 +17,7 @@ import { BYTES, makeFrameSample } from './frame-samples.ts';
 
 const SEED = 2026;
 const RUNS = 1_500;
-const SAMPLES = 15_000;
+const SAMPLES = 6_000;
 
 const mask = fc.uint8Array({ minLength: 4, maxLength: 4 }).map((bytes) => Buffer.from(bytes));
 const control = fc

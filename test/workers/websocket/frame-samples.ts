@@ -76,7 +76,7 @@ function makeText(random: Random, odd: boolean): Buffer {
 }
 
 function makeControl(random: Random, odd: boolean): Buffer {
-  const length = random.pick([0, 0, 4, 9, odd ? 126 : 124, 125]);
+  const length = odd && random.once(40) ? 126 : random.pick([0, 0, 4, 9, 124, 125]);
   return makeFrame(random, odd, random.once(2) ? PING : PONG, randomBytes(random, length), true);
 }
 
