@@ -1,8 +1,8 @@
 // The certificate and its key: read from their files and checked here, in the primary, at start and again on SIGHUP.
 //
-// Workers are sent what was in the files and need no access to them, so the key may be one that only root reads, and a
-// worker that is replaced gets the newest. Nothing is given out that has not made a TLS context here first: what is at
-// fault at start is a fault in the configuration, and later leaves in service what was there.
+// Workers are sent what was in the files and need no access to them: all serve the same, and one that is replaced gets what
+// is in service. Nothing is given out that has not made a TLS context here first: what is at fault at start is a fault in
+// the configuration, and later leaves in service what was there.
 
 import { createPrivateKey, type KeyObject, randomBytes, X509Certificate } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
