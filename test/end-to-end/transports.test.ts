@@ -224,7 +224,7 @@ for (const wire of WIRES) {
         setup = await setUp(wire, broker, { LONGWIRE_OUTBOX_LIMIT_BYTES: String(64 * MEBIBYTE) });
       });
 
-      after(() => setup.stop());
+      after(() => setup?.stop());
 
       for (const transport of TRANSPORTS) describe(transport.name, () => delivers(transport, () => setup));
 
@@ -266,7 +266,7 @@ for (const wire of WIRES) {
   });
 
   describe(`slow consumers and drains, ${wire} wire`, () => {
-    it('close those that do not read, of every transport, and end the others with what each says last', async () => {
+    it('close those that do not read, of every transport, and end the others with what each says last', async (t) => {
       const gateway = await startGateway({
         env: {
           LONGWIRE_WIRE: wire,
@@ -275,6 +275,7 @@ for (const wire of WIRES) {
           LONGWIRE_DRAIN_SECONDS: '0.2',
         },
       });
+      t.after(() => gateway.kill());
       const slow = await stopReading(gateway);
       const reading = await Promise.all(TRANSPORTS.map(({ open }) => open(gateway.publicPort, 'busy')));
       const payload = 'x'.repeat(60_000);

@@ -98,8 +98,9 @@ for (const wire of WIRES) {
 }
 
 describe('python3-websockets', { skip: missing(PYTHON, '-c', 'import websockets') }, () => {
-  it('subscribes, pings, sends fragments, reads a mebibyte, closes; and is told to come back', async () => {
+  it('subscribes, pings, sends fragments, reads a mebibyte, closes; and is told to come back', async (t) => {
     const gateway = await startGateway({ env: PATIENT });
+    t.after(() => gateway.kill());
     const script = `${PROJECT_ROOT}/test/fixtures/websocket_client.py`;
     const start = (): ForeignProgram =>
       new ForeignProgram(PYTHON, [script, `ws://127.0.0.1:${gateway.publicPort}/ws/alice?format=raw`]);
@@ -115,6 +116,7 @@ describe('python3-websockets', { skip: missing(PYTHON, '-c', 'import websockets'
         30_000,
       );
     const clients = [start(), start()];
+    t.after(() => Promise.all(clients.map((client) => client.stop())));
     const [first, second] = clients as [ForeignProgram, ForeignProgram];
     await Promise.all(clients.map((client) => tells(client, 1)));
 
@@ -143,16 +145,18 @@ describe('python3-websockets', { skip: missing(PYTHON, '-c', 'import websockets'
     await gateway.stop();
     await tells(second, 3);
     assert.deepEqual(told(second).at(-1), { closed: COME_BACK.code, reason: COME_BACK.reason });
-    await Promise.all(clients.map((client) => client.stop()));
   });
 });
 
 describe('Chromium', { skip: missing('chromium', '--version') }, () => {
-  it('reads all transports, changes its channels, and closes in order; a page of another origin may not', async () => {
+  it('reads all transports, changes its channels, and closes in order; a page of another origin may not', async (t) => {
     const page = new BrowserPage();
+    t.after(() => page.stop());
     const origin = await page.listen();
     const gateway = await startGateway({ env: { LONGWIRE_CORS_ORIGINS: origin, LONGWIRE_DRAIN_SECONDS: '0' } });
+    t.after(() => gateway.kill());
     const strict = await startGateway({ env: { LONGWIRE_WORKERS: '1' } });
+    t.after(() => strict.kill());
     const at = `127.0.0.1:${gateway.publicPort}`;
     page.run(
       `const source = new EventSource('http://${at}/sse/alice');
@@ -212,7 +216,5 @@ describe('Chromium', { skip: missing('chromium', '--version') }, () => {
       page.reports.filter((report) => typeof report === 'object' && report !== null && 'fault' in report),
       [],
     );
-    await page.stop();
-    await strict.kill();
   });
 });

@@ -1,6 +1,7 @@
 // A WebSocket client for exact bytes: what it sends is made by the test frame by frame, sound or not; what comes is taken
 // apart by a reader of its own, which fails on whatever a server must not send (RFC 6455 §5.1, §5.2, §5.5).
 
+import { projectFile } from '../project.ts';
 import { clientFrame, PONG, TEXT } from '../workers/websocket/client-frames.ts';
 import { RawClient, type RawOptions } from './raw-client.ts';
 import { waitUntil } from './wait.ts';
@@ -8,6 +9,11 @@ import { waitUntil } from './wait.ts';
 /** The key of RFC 6455 §1.3, and what proves that it was read. */
 export const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
 export const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=';
+
+/** The longest message that a client may send, as docs/protocol.md has it: the document and the code are held together. */
+export const MESSAGE_LIMIT_BYTES = Number(
+  /message\s+has\s+at\s+most\s+([\d,]+)\s+bytes/.exec(projectFile('docs/protocol.md'))?.[1]?.replaceAll(',', ''),
+);
 
 export interface ReceivedMessage {
   binary: boolean;
