@@ -5,25 +5,25 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { nowMs } from '../../bench/clock.ts';
+import { nowMs, sleep } from '../../bench/clock.ts';
 import { Crowd } from '../../bench/crowd.ts';
 import { channelName } from '../../bench/load/orders.ts';
 import { makePayload } from '../../bench/load/payload.ts';
+import { TRANSPORTS } from '../../bench/load/transports.ts';
 import { httpPublisher } from '../../bench/publisher.ts';
 import { type Subject, startSubject } from '../../bench/subjects/subject.ts';
-import { planOf } from '../../bench/subjects/subjects.ts';
+import { planOf, type SubjectSettings } from '../../bench/subjects/subjects.ts';
 
 const CONNECTIONS = 60;
 const LIMIT_MS = 20_000;
+const SETTINGS: SubjectSettings = { node: process.execPath, nodeFlags: [], workers: 1, redisUrl: '' };
 
 describe('clients of the node:http reference', () => {
   let subject: Subject;
   let crowd: Crowd;
 
   before(async () => {
-    subject = await startSubject(
-      await planOf('http', { node: process.execPath, nodeFlags: [], workers: 1, redisUrl: '' }),
-    );
+    subject = await startSubject(await planOf('http', SETTINGS));
     crowd = await Crowd.start(CONNECTIONS);
   });
 
@@ -53,6 +53,43 @@ describe('clients of the node:http reference', () => {
     const expected = { open: CONNECTIONS, refused: 0, closed: 0, faulty: 0, received: 2 * CONNECTIONS + 1 };
     assert.deepEqual(tally, { ...expected, doubled: 0, overtaken: 0, samples: [] });
   });
+});
+
+describe('clients of the gateway', () => {
+  const HEARTBEAT_SECONDS = 0.3;
+  let subject: Subject;
+
+  before(async () => {
+    const plan = await planOf('longwire', SETTINGS);
+    subject = await startSubject({
+      ...plan,
+      env: { ...plan.env, LONGWIRE_HEARTBEAT_SECONDS: String(HEARTBEAT_SECONDS) },
+    });
+  });
+
+  after(() => subject.stop());
+
+  for (const transport of TRANSPORTS) {
+    it(`get every publication over ${transport}, and outlast its heartbeats`, async () => {
+      const crowd = await Crowd.start(CONNECTIONS, transport);
+      const publisher = httpPublisher(subject.plan, 32);
+      try {
+        const connected = await crowd.connect(subject.plan.port, `${transport}-`, false, 16, LIMIT_MS);
+        assert.deepEqual([connected.open, connected.refused], [CONNECTIONS, 0]);
+        for (const sequence of [1, 2]) {
+          await sleep(HEARTBEAT_SECONDS * 3_000);
+          await publisher.each(`${transport}-`, CONNECTIONS, sequence);
+          assert.equal((await crowd.round(sequence, LIMIT_MS)).reached, CONNECTIONS);
+        }
+        const { tally } = await crowd.report();
+        const expected = { open: CONNECTIONS, refused: 0, closed: 0, faulty: 0, received: 2 * CONNECTIONS };
+        assert.deepEqual(tally, { ...expected, doubled: 0, overtaken: 0, samples: [] });
+      } finally {
+        publisher.close();
+        await crowd.stop();
+      }
+    });
+  }
 });
 
 describe('clients of a WebSocket server that is not ours', () => {
