@@ -36,7 +36,11 @@ export class Admission {
     this.gateway = gateway;
     this.limit = limit;
     this.roomAt = limit - Math.max(1, Math.floor(limit / 100));
-    this.listener = new Listener(options, (wire) => this.onWire(wire));
+    this.listener = new Listener(
+      options,
+      (wire) => this.onWire(wire),
+      (text) => gateway.seldom.say('error', 'accept', text),
+    );
     this.onRoom = onRoom;
     this.log = gateway.log;
     this.held = 0;

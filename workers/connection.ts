@@ -22,7 +22,7 @@ import { BodyReader } from './http/body-reader.ts';
 import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
 import type { Subscriber } from './hub.ts';
-import { PendingRequest } from './pending-request.ts';
+import { PENDING_LIMIT_BYTES, PendingRequest } from './pending-request.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
 import type { SessionHost, WebSocketSession } from './websocket/session.ts';
@@ -135,7 +135,7 @@ export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subs
     session: WebSocketSession | null = null,
   ): void {
     const { gateway } = this;
-    this.request = null;
+    this.dropRequest();
     this.session = session;
     this.encoding = encoding;
     this.channels = channels;
@@ -329,16 +329,20 @@ export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subs
         this.request = new PendingRequest();
         this.request.parser = gateway.lendParser();
         this.request.append(buffer, start, end);
+        this.countRequest();
         return end;
       }
     } else {
       request.append(buffer, start, end);
       parser = request.parser ?? parser;
       stop = parser.parse(request.bytes, 0, request.length);
-      if (stop === INCOMPLETE) return end;
+      if (stop === INCOMPLETE) {
+        this.countRequest();
+        return end;
+      }
       // What lies beyond the head came with the newest bytes.
       if (stop !== FAULT) stop = end - (request.length - stop);
-      this.request = null;
+      this.dropRequest();
     }
     if (stop === FAULT) {
       this.reject(parser.faultStatus, parser.faultText, 'malformed');
@@ -358,6 +362,7 @@ export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subs
       return end;
     }
     if (body.done) this.serve(request);
+    else this.countRequest();
     return stop;
   }
 
@@ -367,7 +372,12 @@ export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subs
     this.state = 'busy';
     this.wire.pause();
     this.gateway.wheel.schedule(this, BUSY_LIMIT_MS);
-    onBody(body.body()).then(
+    const bytes = body.body();
+    // A call that waits holds what it has to say, not what it was told.
+    request.body = null;
+    request.onBody = null;
+    this.countRequest();
+    onBody(bytes).then(
       (options) => this.answerServed(request, options),
       (thrown: unknown) => {
         this.gateway.log.error('an API call failed', { error: errorText(thrown), stack: (thrown as Error)?.stack });
@@ -386,7 +396,7 @@ export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subs
   /** Goes on with what came while the last request was being served. */
   private proceed(): void {
     const { request } = this;
-    this.request = null;
+    this.dropRequest();
     this.state = 'idle';
     this.gateway.wheel.schedule(this, this.gateway.keepAliveMs);
     if (request !== null && request.length > 0) this.onWireRead(request.bytes, request.length);
@@ -398,6 +408,26 @@ export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subs
   private keep(buffer: Buffer, start: number, end: number): void {
     this.request ??= new PendingRequest();
     this.request.append(buffer, start, end);
+    this.countRequest();
+  }
+
+  /** Counts what the request holds by now; a worker whose requests hold too much turns this one away. */
+  private countRequest(): void {
+    const { request, gateway } = this;
+    if (request === null) return;
+    const { heldBytes } = request;
+    const grown = heldBytes - request.countedBytes;
+    gateway.pendingBytes += grown;
+    request.countedBytes = heldBytes;
+    if (grown > 0 && gateway.pendingBytes > PENDING_LIMIT_BYTES) {
+      this.reject(503, 'too many unfinished requests at this worker; try again', 'capacity');
+    }
+  }
+
+  private dropRequest(): void {
+    if (this.request === null) return;
+    this.gateway.pendingBytes -= this.request.countedBytes;
+    this.request = null;
   }
 
   /** An open stream has nothing more to ask. Stray line ends are forgiven; anything else would never be answered. */
@@ -413,7 +443,7 @@ export class Connection implements Exchange, SessionHost, WireOwner, Timed, Subs
   /** Gives up channels and transport. */
   private leave(): void {
     const { gateway, channels, encoding } = this;
-    this.request = null;
+    this.dropRequest();
     if (encoding === null || channels === null) return;
     if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
     else for (const channel of channels) gateway.hub.unsubscribe(channel, this);

@@ -5,6 +5,7 @@
 
 import type { Config } from '../config/config.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
+import { Seldom } from '../src/broker/seldom.ts';
 import type { Log } from '../src/log.ts';
 import type { Publication } from '../src/publication.ts';
 import { type BrokerState, type Counters, emptyCounters, TRANSPORTS } from '../src/stats.ts';
@@ -20,6 +21,7 @@ const SWEEP_MS = 1_000;
 export class Gateway implements BrokerReceiver {
   readonly config: Config;
   readonly log: Log;
+  readonly seldom: Seldom;
   readonly counters: Counters;
   /** Held connections by index in TRANSPORTS. */
   readonly connections: number[];
@@ -34,6 +36,8 @@ export class Gateway implements BrokerReceiver {
   readonly stallMs: number;
   readonly outboxLimitBytes: number;
   broker: Broker;
+  /** Memory of requests that are not over, all connections together: see PENDING_LIMIT_BYTES. */
+  pendingBytes: number;
   /** From the moment that this worker gives up its connections. */
   draining: boolean;
   /** For heads that come whole, which is nearly all of them. */
@@ -45,6 +49,7 @@ export class Gateway implements BrokerReceiver {
   constructor(config: Config, log: Log, makeBroker: (receiver: BrokerReceiver) => Broker) {
     this.config = config;
     this.log = log;
+    this.seldom = new Seldom(log);
     this.counters = emptyCounters();
     this.connections = TRANSPORTS.map(() => 0);
     this.hub = new Hub(this.counters);
@@ -58,6 +63,7 @@ export class Gateway implements BrokerReceiver {
     this.cors = new Cors(config.corsOrigins);
     this.apiKeyDigest = digestKey(config.apiKey);
     this.draining = false;
+    this.pendingBytes = 0;
     this.parser = new HeadParser(config);
     this.onConnectionClosed = () => {};
     this.onBrokerState = () => {};
@@ -87,11 +93,16 @@ export class Gateway implements BrokerReceiver {
     const { counters } = this;
     if (publication.payload.length > this.config.payloadLimitBytes) {
       counters.publicationsTooLarge++;
-      this.log.warn('a publication was dropped: its payload is over LONGWIRE_PAYLOAD_LIMIT_BYTES', {
-        channel: publication.channel,
-        bytes: publication.payload.length,
-        limit: this.config.payloadLimitBytes,
-      });
+      this.seldom.say(
+        'warn',
+        'payload',
+        'a publication was dropped: its payload is over LONGWIRE_PAYLOAD_LIMIT_BYTES',
+        {
+          channel: publication.channel,
+          bytes: publication.payload.length,
+          limit: this.config.payloadLimitBytes,
+        },
+      );
       return;
     }
     counters.publications++;

@@ -11,8 +11,8 @@
 // being fanned out does not get it: when a fan-out is cut, it puts a mark of its own behind the last member in the Set
 // (which iterates in order of insertion) and stops there. That is exact, and costs a member nothing.
 //
-// Bound: at most `FANOUT_LIMIT` publications wait in all crowds together. One more, and the oldest is finished on the spot:
-// the turn gets longer, memory does not, and a broker that is faster than we write feels it as backpressure.
+// Bound: at most `FANOUT_LIMIT` publications and `FANOUT_LIMIT_BYTES` of payload wait in all crowds together. Beyond that the
+// oldest is finished on the spot: the turn gets longer, memory does not, and a broker that is faster than we write feels it as backpressure.
 
 import type { Publication } from '../src/publication.ts';
 import { type Counters, FANOUT_BUCKETS_SECONDS } from '../src/stats.ts';
@@ -26,6 +26,8 @@ const SLICE_MS = 1;
 /** The clock is read each so many deliveries: at 12 µs a write (EVIDENCE §3) about five times a slice. */
 const DELIVERIES_BETWEEN_CLOCKS = 16;
 export const FANOUT_LIMIT = 1_024;
+/** The kernel's buffers of a few hundred slow readers, or 32 publications of the greatest size that is usual. */
+export const FANOUT_LIMIT_BYTES = 32 * 1024 * 1024;
 
 class Crowd {
   readonly members: Set<Subscriber | Fanout>;
@@ -61,6 +63,7 @@ export class Hub {
   /** Crowds with something in their queue, in the order in which they get their next slice. */
   private readonly running: Crowd[];
   private waiting: number;
+  private waitingBytes: number;
   private scheduled: boolean;
   subscriptionCount: number;
 
@@ -69,6 +72,7 @@ export class Hub {
     this.counters = counters;
     this.running = [];
     this.waiting = 0;
+    this.waitingBytes = 0;
     this.scheduled = false;
     this.subscriptionCount = 0;
   }
@@ -141,7 +145,8 @@ export class Hub {
       crowd.queue.push(fanout);
     }
     this.waiting++;
-    while (this.waiting > FANOUT_LIMIT) {
+    this.waitingBytes += publication.payload.length;
+    while (this.waiting > FANOUT_LIMIT || (this.waitingBytes > FANOUT_LIMIT_BYTES && this.waiting > 1)) {
       this.counters.fanoutOverruns++;
       this.advanceFirst(Number.POSITIVE_INFINITY);
     }
@@ -170,6 +175,7 @@ export class Hub {
       crowd.members.delete(fanout);
       crowd.queue?.shift();
       this.waiting--;
+      this.waitingBytes -= fanout.publication.payload.length;
       this.finished(fanout.startedAtMs);
     }
     if (crowd.queue?.length === 0) crowd.queue = null;

@@ -3,6 +3,7 @@
 // Cost: some tens of microseconds a second, of which reading the memory figures is most.
 
 import { type EventLoopUtilization, monitorEventLoopDelay, performance } from 'node:perf_hooks';
+import { errorText } from '../src/errors.ts';
 import { emptyGauges, type Snapshot } from '../src/stats.ts';
 import type { Admission } from './admission.ts';
 import type { Gateway } from './gateway.ts';
@@ -18,6 +19,7 @@ export class Reporter {
   private readonly push: (snapshot: Snapshot) => void;
   private readonly loopDelay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
   private loopUtilization: EventLoopUtilization = performance.eventLoopUtilization();
+  private memory: NodeJS.MemoryUsage = { rss: 0, heapTotal: 0, heapUsed: 0, external: 0, arrayBuffers: 0 };
 
   constructor(gateway: Gateway, admission: Admission, connectionLimit: number, push: (snapshot: Snapshot) => void) {
     this.gateway = gateway;
@@ -35,7 +37,7 @@ export class Reporter {
   report(): void {
     const { gateway, admission, loopDelay } = this;
     const utilization = performance.eventLoopUtilization();
-    const memory = process.memoryUsage();
+    const memory = this.readMemory();
     const gauges = emptyGauges();
     gauges.connections = gateway.connections;
     gauges.channels = gateway.hub.channelCount;
@@ -56,6 +58,16 @@ export class Reporter {
     this.loopUtilization = utilization;
     loopDelay.reset();
     this.push({ counters: gateway.counters, gauges });
+  }
+
+  /** The last figures where there are no new ones: reading them takes a descriptor, which a full machine may not have. */
+  private readMemory(): NodeJS.MemoryUsage {
+    try {
+      this.memory = process.memoryUsage();
+    } catch (thrown) {
+      this.gateway.log.debug('cannot read the memory figures', { error: errorText(thrown) });
+    }
+    return this.memory;
   }
 }
 

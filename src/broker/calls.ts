@@ -4,8 +4,9 @@
 // to Redis), in the order of the calls. A call is refused at once when too much is in flight, and fails with `unavailable`
 // when its batch has had no answer for `PUBLISH_DEADLINE_MS`.
 //
-// Invariant: a call's promise settles once, whichever comes first of the answer, the deadline and `failAll`; its bytes
-// count as in flight until then. An answer to a call that is already settled changes nothing.
+// Invariant: a call's promise settles once, whichever comes first of the answer, the deadline and `failAll`. Its bytes count as
+// in flight until the answer or `failAll`, also beyond the deadline: they still lie in a socket or channel, and a publisher
+// who tries again and again must not fill memory with what nobody takes.
 //
 // Cost: an object and a promise a call; a timer, an immediate and an object a batch, so once a turn at most.
 
@@ -101,6 +102,7 @@ export class Calls {
     if (batch === undefined) return null;
     this.#batches.delete(number);
     if (batch.deadline !== null) clearTimeout(batch.deadline);
+    this.#release(batch);
     return batch;
   }
 
@@ -113,8 +115,6 @@ export class Calls {
   settle(call: Call, error: LongwireError | null): void {
     if (call.state === 'settled') return;
     call.state = 'settled';
-    this.#callsInFlight--;
-    this.#bytesInFlight -= call.bytes;
     if (error === null) call.resolve();
     else call.reject(error);
   }
@@ -131,6 +131,7 @@ export class Calls {
       this.settleBatch(batch, error);
     }
     if (unsent !== null) {
+      this.#release(unsent);
       this.settleBatch(unsent, new LongwireError('unavailable', `${text}; nothing was published`));
     }
   }
@@ -153,8 +154,12 @@ export class Calls {
     this.#send(batch);
   }
 
+  #release(batch: Batch): void {
+    this.#callsInFlight -= batch.calls.length;
+    for (const call of batch.calls) this.#bytesInFlight -= call.bytes;
+  }
+
   #expire(batch: Batch): void {
-    if (this.take(batch.number) === null) return;
     const text = `the broker has not answered for ${PUBLISH_DEADLINE_MS} ms; what was published may or may not have been taken`;
     this.settleBatch(batch, new LongwireError('unavailable', text));
   }

@@ -275,7 +275,7 @@ export class RedisBroker implements Broker {
     }
     pipeline.exec().then(
       (results) => this.#answered(batch, results ?? []),
-      (error: unknown) => this.#answered(batch, [[error instanceof Error ? error : null, null]]),
+      (error: unknown) => this.#failed(batch, error instanceof Error ? error : new Error(String(error))),
     );
   }
 
@@ -285,9 +285,14 @@ export class RedisBroker implements Broker {
     for (const call of batch.calls) {
       const end = at + call.publications.length;
       let error: Error | null = null;
-      for (; at < end; at++) error ??= results[at]?.[0] ?? null;
+      for (; at < end; at++) error ??= (results[at] ?? UNANSWERED)[0];
       this.#settle(call, error);
     }
+  }
+
+  #failed(batch: Batch, error: Error): void {
+    if (this.#calls.take(batch.number) === null) return;
+    for (const call of batch.calls) this.#settle(call, error);
   }
 
   #settle(call: Call, error: Error | null): void {
@@ -305,6 +310,9 @@ export class RedisBroker implements Broker {
     this.#calls.settle(call, new LongwireError('unavailable', what, { cause: error }));
   }
 }
+
+/** For a command of a pipeline that has no result: never a success. */
+const UNANSWERED: [Error, null] = [new Error('no answer'), null];
 
 /** An error that Redis answered with, as opposed to one of the connection. */
 function isRefusal(error: Error): boolean {

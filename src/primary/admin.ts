@@ -82,6 +82,8 @@ export class AdminServer {
       });
       this.#server.listen({ host, port }, resolve);
     });
+    // From now on an error is one of accepting, ENFILE for example: it costs that connection, and must not cost the primary.
+    this.#server.on('error', () => {});
     const bound = this.#server.address();
     if (bound === null || typeof bound === 'string')
       throw new LongwireError('internal', 'the admin port has no address');

@@ -78,6 +78,18 @@ describe('publish calls', () => {
     await assert.rejects(calls.publish(publications(300_000)), { kind: 'limit-exceeded' });
   });
 
+  it('count beyond their deadline, for as long as the broker has not answered', async () => {
+    const fixture = gathered();
+    const late = Array.from({ length: 31 }, () => fixture.calls.publish(publications(1, LARGE)));
+    for (const outcome of await Promise.allSettled(late)) assert.equal(outcome.status, 'rejected');
+    await assert.rejects(fixture.calls.publish(publications(1, LARGE)), { message: /the broker is behind/ });
+    answer(fixture);
+    const taken = fixture.calls.publish(publications(1, LARGE));
+    await fixture.turn();
+    answer(fixture);
+    await taken;
+  });
+
   it('settle once: what comes after the first outcome changes nothing', async () => {
     const fixture = gathered();
     const call = fixture.calls.publish(publications(1));

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Publication } from '../../src/publication.ts';
 import { type Counters, emptyCounters } from '../../src/stats.ts';
-import { FANOUT_LIMIT, Hub, type Subscriber } from '../../workers/hub.ts';
+import { FANOUT_LIMIT, FANOUT_LIMIT_BYTES, Hub, type Subscriber } from '../../workers/hub.ts';
 
 /** Enough for several slices when each delivery takes longer than one. */
 const MANY = 200;
@@ -337,6 +337,20 @@ describe('too many publications', () => {
     for (const { got } of listeners) assert.deepEqual(got, [...texts, 'more', 'and more']);
     assert.equal(finishedFanouts(), FANOUT_LIMIT + 2);
     assert.equal(counters.fanoutOverruns, 2);
+  });
+
+  it('are bounded by their bytes too, and one of any size may wait', async () => {
+    const listeners = subscribeMany('a', 40);
+    const payload = Buffer.alloc(FANOUT_LIMIT_BYTES / 4);
+    for (let i = 0; i < 4; i++) hub.broadcast(new Publication('a', payload));
+    assert.deepEqual([hub.waitingCount, counters.fanoutOverruns], [4, 0]);
+    hub.broadcast(new Publication('a', payload));
+    assert.deepEqual([hub.waitingCount, counters.fanoutOverruns], [4, 1]);
+    await finish();
+    for (const { got } of listeners) assert.equal(got.length, 5);
+    hub.broadcast(new Publication('a', Buffer.alloc(FANOUT_LIMIT_BYTES + 1)));
+    assert.equal(hub.waitingCount, 1);
+    await finish();
   });
 
   it('of many channels together are bounded as well', async () => {

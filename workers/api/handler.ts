@@ -11,7 +11,7 @@ import type { RequestHead } from '../http/request-head.ts';
 import { keyMatches } from './key.ts';
 import { broadcast, publish } from './publish.ts';
 
-/** What a method does with the request's JSON object. Throws LongwireError for anything that is not success. */
+/** What a method does with the request's JSON object. Throws or rejects with LongwireError for all but success. */
 export type ApiMethod = (gateway: Gateway, params: Record<string, unknown>) => Promise<object>;
 
 const METHODS: Readonly<Record<string, ApiMethod>> = { publish, broadcast };
@@ -35,12 +35,21 @@ export function handleApi(exchange: Exchange, head: RequestHead): void {
   exchange.readBody(head, gateway.config.bodyLimitBytes, (body) => call(gateway, method, body));
 }
 
-async function call(gateway: Gateway, method: ApiMethod | undefined, body: Buffer): Promise<ServedAnswer> {
+/** Not async, so that a call which waits for the broker holds its answer alone and neither body nor parameters. */
+function call(gateway: Gateway, method: ApiMethod | undefined, body: Buffer): Promise<ServedAnswer> {
   try {
     if (method === undefined) {
       throw new LongwireError('method-not-found', `the methods are: ${Object.keys(METHODS).join(', ')}`);
     }
-    const result = await method(gateway, parseParams(body));
+    return answerWith(gateway, method(gateway, parseParams(body)));
+  } catch (thrown) {
+    return answerWith(gateway, Promise.reject(thrown));
+  }
+}
+
+async function answerWith(gateway: Gateway, outcome: Promise<object>): Promise<ServedAnswer> {
+  try {
+    const result = await outcome;
     gateway.counters.apiSucceeded++;
     return json(200, { result });
   } catch (thrown) {

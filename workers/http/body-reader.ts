@@ -259,6 +259,11 @@ export class BodyReader {
   }
 
   /** Keeps `count` bytes from `from` on; the caller has seen to it that they do not pass `mostBytes`. */
+  /** Memory that it has taken for the body so far. */
+  get heldBytes(): number {
+    return this.bytes.length;
+  }
+
   private append(buffer: Buffer, from: number, count: number): void {
     const needed = this.length + count;
     if (needed > this.bytes.length) {

@@ -7,11 +7,11 @@
 import { isUtf8 } from 'node:buffer';
 import type { Encoding } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
+import { CLOSE_CODES } from '../websocket/close-codes.ts';
 import { BINARY, encodeClose, encodeFrame, PING, TEXT } from '../websocket/frame.ts';
 
 const HEARTBEAT = encodeFrame(PING, Buffer.alloc(0));
-const SERVICE_RESTART = 1012;
-const ENDING = encodeClose(SERVICE_RESTART, 'come back');
+const ENDING = encodeClose(CLOSE_CODES.serviceRestart, 'come back');
 
 export const WEBSOCKET_JSON: Encoding = {
   index: 6,

@@ -2,7 +2,7 @@
 // answers pings and closes, lets the client change its channels, and notices a client that no longer answers.
 //
 // The client says JSON objects in text frames, one wish each: {"subscribe": "bob"}, {"unsubscribe": ["bob", "eve"]},
-// {"ping": anything}; the reply repeats what was done: {"subscribed": […]}, {"unsubscribed": […]}, {"pong": anything}.
+// {"ping": 1}; the reply repeats what was done: {"subscribed": […]}, {"unsubscribed": […]}, {"pong": 1}.
 // Anything else is answered {"error": {"code", "message"}} and changes nothing. Breaches of RFC 6455 end the connection
 // with the code that the RFC gives them.
 //
@@ -16,8 +16,8 @@ import { BINARY, CLOSE, encodeClose, encodeFrame, encodeText, PING, PONG, TEXT }
 import { FrameParser } from './frame-parser.ts';
 import type { PendingMessage } from './pending-message.ts';
 
-/** What a client may say at once: a wish that names some hundred channels. */
-const MESSAGE_LIMIT_BYTES = 65_536;
+/** What a client may say at once: a wish that names 64 channels of the longest kind. */
+const MESSAGE_LIMIT_BYTES = 16_384;
 
 /** The held connection, as its session sees it. */
 export interface SessionHost {
@@ -52,11 +52,14 @@ export class WebSocketSession {
   /** Reads what the client sent and acts on it. */
   read(host: SessionHost, buffer: Buffer, start: number, end: number): void {
     this.heard = true;
+    let ping: Buffer | null = null;
     for (let at = start; ; at = parser.position) {
       const event = parser.read(this.pending, buffer, at, end);
       this.pending = parser.pending;
       switch (event) {
         case INCOMPLETE:
+          // One pong for all pings of a read, the latest's, as §5.5.3 allows: ten thousand of them fit in one.
+          if (ping !== null) host.send(encodeFrame(PONG, ping));
           return;
         case FAULT:
           host.finish('malformed', encodeClose(parser.code, parser.reason));
@@ -65,7 +68,7 @@ export class WebSocketSession {
           host.finish('client-left', encodeClose(parser.code));
           return;
         case PING:
-          if (!host.send(encodeFrame(PONG, parser.payload))) return;
+          ping = parser.payload;
           break;
         case TEXT:
           if (!host.send(encodeText(JSON.stringify(replyTo(host, parser.payload))))) return;
@@ -91,7 +94,12 @@ function replyTo(host: SessionHost, payload: Buffer): object {
   const [name, ...others] = Object.keys(wish);
   if (name === undefined || others.length > 0) return faultReply(WISHES);
   const value: unknown = (wish as Record<string, unknown>)[name];
-  if (name === 'ping') return { pong: value };
+  if (name === 'ping') {
+    // Anything deeper could be nested so deeply that it was read and cannot be written again.
+    return typeof value === 'object' && value !== null
+      ? faultReply('a ping is no object and no list')
+      : { pong: value };
+  }
   if (name !== 'subscribe' && name !== 'unsubscribe') return faultReply(WISHES);
 
   const channels = channelsOf(value);

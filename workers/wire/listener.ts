@@ -33,15 +33,18 @@ export interface ListeningAddress {
 export class Listener {
   private readonly options: ListenerOptions;
   private readonly onWire: (wire: Wire) => void;
+  private readonly onFault: (text: string) => void;
   /** What was last asked for; `opening` catches up with it. */
   private wanted: 'listening' | 'suspended' | 'closed';
   private server: Server | null;
   /** While the primary is being asked for the socket. */
   private opening: Promise<ListeningAddress> | null;
 
-  constructor(options: ListenerOptions, onWire: (wire: Wire) => void) {
+  /** @param onFault Told of connections that the kernel had and could not give us: ENFILE, for example. */
+  constructor(options: ListenerOptions, onWire: (wire: Wire) => void, onFault: (text: string) => void = () => {}) {
     this.options = options;
     this.onWire = onWire;
+    this.onFault = onFault;
     this.wanted = 'closed';
     this.server = null;
     this.opening = null;
@@ -91,6 +94,8 @@ export class Listener {
       server.once('error', reject);
       server.listen(options, resolve);
     });
+    // From now on an error is one of accepting: it costs that connection, and must not cost the worker.
+    server.on('error', (error) => this.onFault(`accepting failed: ${error.message}`));
     this.server = server;
     if (this.wanted !== 'listening') {
       if (this.wanted === 'suspended') stopAccepting(server);
@@ -98,7 +103,7 @@ export class Listener {
       return { address: '', port: 0 };
     }
     if (kind === 'handle') {
-      const fault = acceptHandles(server, this.onWire);
+      const fault = acceptHandles(server, this.onWire, this.onFault);
       if (fault !== null) throw new Error(fault);
     }
     const address = server.address();

@@ -5,7 +5,7 @@
 
 import { connect, createServer, type Server } from 'node:net';
 import { bindHandleWire, HandleWire } from './handle-wire.ts';
-import type { ServerHandle } from './node-internals.ts';
+import { errnoName, type ServerHandle } from './node-internals.ts';
 import type { WireOwner } from './wire.ts';
 
 export type WireKind = 'handle' | 'socket';
@@ -32,13 +32,18 @@ export async function chooseWire(wish: 'auto' | WireKind): Promise<WireChoice> {
 }
 
 /** Has the server give its connections as bare handles. Call once it is listening. */
-export function acceptHandles(server: Server, onHandle: (wire: HandleWire) => void): string | null {
+export function acceptHandles(
+  server: Server,
+  onHandle: (wire: HandleWire) => void,
+  onFault: (text: string) => void,
+): string | null {
   const { _handle: handle } = server as unknown as { _handle: ServerHandle | null };
   if (handle === null || typeof handle !== 'object' || typeof handle.onconnection !== 'function') {
     return 'the server has no handle of the kind expected';
   }
   handle.onconnection = (error, client) => {
     if (error === 0 && client !== undefined) onHandle(new HandleWire(client));
+    else onFault(`accepting failed: ${errnoName(error)}`);
   };
   return null;
 }
@@ -78,11 +83,15 @@ async function probeHandleWire(): Promise<string | null> {
     let accepted: HandleWire | undefined;
     server.on('error', (error) => finish(`the probe could not listen on loopback (${error.message})`));
     server.on('listening', () => {
-      const fault = acceptHandles(server, (wire) => {
-        said.push('accepted');
-        accepted = wire;
-        wire.attach(echo(wire, said));
-      });
+      const fault = acceptHandles(
+        server,
+        (wire) => {
+          said.push('accepted');
+          accepted = wire;
+          wire.attach(echo(wire, said));
+        },
+        finish,
+      );
       const address = server.address();
       if (fault !== null || address === null || typeof address === 'string') {
         finish(fault ?? 'the probe could not listen on loopback');
