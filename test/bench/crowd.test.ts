@@ -113,7 +113,7 @@ describe('clients of a WebSocket server that is not ours', () => {
     server.close();
   });
 
-  it('shake hands, get what is sent, answer pings and notice a close', async () => {
+  it('shake hands, get what is sent, answer pings and notice a close', { timeout: LIMIT_MS }, async () => {
     const address = server.address();
     assert.ok(address !== null && typeof address === 'object');
     const connected = await crowd.connect(address.port, 'test-', false, 16, LIMIT_MS);
