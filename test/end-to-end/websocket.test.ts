@@ -176,9 +176,6 @@ for (const wire of WIRES) {
         for (const value of [42, -1.5, null, true, '', 'ä🦊']) {
           assert.deepEqual(await client.reply({ ping: value }), { pong: value });
         }
-        // Whatever is said to something that can be read and hardly be written again, it is said, and the connection stays.
-        await client.reply(`{"ping":${'['.repeat(8_000)}${']'.repeat(8_000)}}`);
-        assert.deepEqual(await client.reply({ ping: 'still here' }), { pong: 'still here' });
         client.close();
       });
 
@@ -195,6 +192,9 @@ for (const wire of WIRES) {
           [{ publish: 'x' }, /a message is one of/],
           [{ subscribe: 'a', unsubscribe: 'alice' }, /a message is one of/],
           ['{"__proto__":1}', /a message is one of/],
+          [{ ping: [1] }, /no object and no list/],
+          [{ ping: {} }, /no object and no list/],
+          [`{"ping":${'['.repeat(8_000)}${']'.repeat(8_000)}}`, /no object and no list/],
           [{ subscribe: [] }, /at least one/],
           [{ subscribe: '' }, /must not be empty/],
           [{ subscribe: ['ok', ''] }, /must not be empty/],
