@@ -15,7 +15,7 @@ import { besideReferences, SUBJECT_NAMES, type SubjectName } from './subjects/su
 
 const DEFAULTS = { connections: 15_000, messages: 20, subjects: SUBJECT_NAMES };
 
-/** DESIGN §9: SSE's last byte against the C epoll loop. A WebSocket's is held against SSE's, by bench:transports. */
+/** docs/budgets.md: SSE's last byte against the C epoll loop. A WebSocket's is held against SSE's, by bench:transports. */
 const RATIO_LIMIT = 1.15;
 
 type Moment = 'firstByteMs' | 'lastByteMs' | 'p50Ms' | 'p99Ms';

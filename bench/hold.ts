@@ -17,7 +17,7 @@ import { besideReferences, SUBJECT_NAMES } from './subjects/subjects.ts';
 
 const DEFAULTS = { connections: 19_000, messages: 3, subjects: SUBJECT_NAMES };
 
-/** DESIGN §9 asks for the total at this size only. */
+/** docs/budgets.md asks for the total at this size only. */
 const TOTAL_CONNECTIONS = 245_000;
 /** A process, or a machine, that is busy for a smaller share than this was waiting for somebody else. */
 const SATURATED_CORES = 0.85;
@@ -109,7 +109,7 @@ const ROWS: Row<HoldFigures>[] = [
   ...accountRows<HoldFigures>(),
 ];
 
-/** Budgets hold for what DESIGN §9 names: rates for one worker and SSE, the total for 245,000 connections. */
+/** Budgets hold for what docs/budgets.md names: rates for one worker and SSE, the total for 245,000 connections. */
 function rowsFor(options: Options): Row<HoldFigures>[] {
   return ROWS.map((row) => {
     const budget = budgetOf(row, options) ?? row.budget;

@@ -1,4 +1,4 @@
-// What a benchmark leaves behind: a table for people, with DESIGN's budget beside each figure, and JSON with every raw run.
+// What a benchmark leaves behind: a table for people, with its budget (docs/budgets.md) beside each figure, and JSON with every raw run.
 //
 // A cell is the median over the runs, with the least and the most behind it when there were several. Verdicts are about
 // Longwire alone, taken from the median: one for each of its columns that the budget is for.

@@ -1,7 +1,7 @@
 // Logs: JSON, one object a line, to stderr: `{"time":"…","level":"warn","process":"worker 2","text":"…",…}`.
 //
 // Written by hand rather than with a library because it is thirty lines, and a logger such as pino would cost each worker
-// several megabytes of the 12 that DESIGN §9 allows it above bare Node. Lines are written synchronously enough for a
+// several megabytes of the 12 that docs/budgets.md allows it above bare Node. Lines are written synchronously enough for a
 // crash (stderr of a pipe or file), so that the last words of a process are not lost. Nothing here runs per delivery.
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;

@@ -1,4 +1,4 @@
-// Who may import whom (DESIGN, Folders): workers → src → config, one way; the two kinds of process share types, never
+// Who may import whom (CONTRIBUTING.md): workers → src → config, one way; the two kinds of process share types, never
 // state; no cycles, not even of types; Node's internals in one place.
 //
 // Imports are found by pattern in formatted source, not by a parser: Biome writes every import in one of these forms.

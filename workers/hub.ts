@@ -23,7 +23,7 @@ export interface Subscriber {
 }
 
 const SLICE_MS = 1;
-/** The clock is read each so many deliveries: at 12 µs a write (EVIDENCE §3) about five times a slice. */
+/** The clock is read each so many deliveries: at 12 µs a write (docs/budgets.md) about five times a slice. */
 const DELIVERIES_BETWEEN_CLOCKS = 16;
 export const FANOUT_LIMIT = 1_024;
 /** The kernel's buffers of a few hundred slow readers, or 32 publications of the greatest size that is usual. */

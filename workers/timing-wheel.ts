@@ -2,7 +2,7 @@
 //
 // A hashed timing wheel (Varghese and Lauck, SOSP 1987, scheme 6): slot = deadline modulo slots; a slot is a circular list
 // threaded through the connections themselves. Scheduling, rescheduling and cancelling are O(1) and allocate nothing; a
-// connection pays three fields (24 bytes), where `setTimeout` would take 250 to 450 (EVIDENCE §1).
+// connection pays three fields (24 bytes), where `setTimeout` would take 250 to 450 (docs/budgets.md).
 //
 // Every connection always has a deadline of some kind, so the wheel is also the list of all connections (`forEach`).
 // A deadline is kept to within one tick; it is never early.

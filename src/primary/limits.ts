@@ -1,6 +1,6 @@
 // How many connections a worker may hold: its share of LONGWIRE_MAX_CONNECTIONS, and never more than its descriptors carry.
 //
-// On EMFILE libuv closes *all* pending connections (EVIDENCE §2), so the cap must be reached before RLIMIT_NOFILE is. The
+// On EMFILE libuv closes *all* pending connections (docs/budgets.md), so the cap must be reached before RLIMIT_NOFILE is. The
 // limit is the soft one, per process; Node raises its soft limit to the hard one when it starts, in the primary and in
 // the workers alike, so the primary's own figure is the workers'. Read once at start: from /proc where there is one
 // (microseconds), else from `process.report`, whose network look-ups, which can take seconds, are left out.
@@ -14,7 +14,7 @@ import { readFileSync } from 'node:fs';
  */
 export const DESCRIPTOR_RESERVE = 256;
 
-/** The most that any limit is taken to be: 2^23 entries fill a Map on some Node 24 (EVIDENCE §1). */
+/** The most that any limit is taken to be: 2^23 entries fill a Map on some Node 24 (docs/budgets.md). */
 export const CONNECTION_CEILING = 2 ** 23;
 
 export interface ConnectionShare {

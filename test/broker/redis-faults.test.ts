@@ -12,7 +12,7 @@ import { logLines } from './log-lines.ts';
 import { Recorder } from './recorder.ts';
 import { TestWorkers } from './workers.ts';
 
-/** DESIGN asks for a second or two; the rest is for a machine that is busy with other tests. */
+/** A second or two is what is promised; the rest is for a machine that is busy with other tests. */
 const NOTICED_WITHIN_MS = 2_500;
 
 const UNAVAILABLE = { name: 'LongwireError', kind: 'unavailable' };

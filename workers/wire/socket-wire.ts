@@ -1,5 +1,5 @@
 // SocketWire: the same through an ordinary `net.Socket`. For TLS, for sockets that another process hands over, and where
-// the probe finds that this Node does not offer what HandleWire needs. Costs about 2.5 KB a connection more (EVIDENCE §1).
+// the probe finds that this Node does not offer what HandleWire needs. Costs about 2.5 KB a connection more (docs/budgets.md).
 //
 // The listeners are functions shared by all sockets; they find their wire through one property on the socket. The socket
 // is given `DRAIN_MARK_BYTES` to buffer; what comes on top waits here, so that the outbox can be counted as HandleWire's.
