@@ -4,7 +4,8 @@
 // Suspended, it has closed its own copy of the shared socket but kept its place there, so that the primary keeps the socket:
 // should all workers be suspended at once, those who come wait in the kernel's queue and are neither refused nor lost.
 // Started again it gives its place up and asks for the very same address, which is the one socket as long as some other
-// worker has a place there. With reuseport the socket is the worker's own, and suspending it resets what waits in it.
+// worker has a place there. Should all have given theirs up in the same moment, the socket is made anew on the same port,
+// and what waited in it is reset. With reuseport the socket is the worker's own, and suspending it does that every time.
 
 import { createServer, type ListenOptions, type Server } from 'node:net';
 import { acceptHandles, stopAccepting, type WireKind } from './probe.ts';
@@ -37,6 +38,8 @@ export class Listener {
   /** What was last asked for; `opening` catches up with it. */
   private wanted: 'listening' | 'suspended' | 'closed';
   private server: Server | null;
+  /** Where it first listened, which is what clients know; 0 before. */
+  private foundPort: number;
   /** While the primary is being asked for the socket. */
   private opening: Promise<ListeningAddress> | null;
 
@@ -47,6 +50,7 @@ export class Listener {
     this.onFault = onFault;
     this.wanted = 'closed';
     this.server = null;
+    this.foundPort = 0;
     this.opening = null;
   }
 
@@ -81,19 +85,16 @@ export class Listener {
   }
 
   private async open(): Promise<ListeningAddress> {
-    const { kind, host, port, reusePort, tls = null } = this.options;
+    const { kind, port } = this.options;
     this.release();
-    const server = createServer(SOCKET_OPTIONS);
-    if (kind === 'socket') {
-      server.on('connection', (socket) => this.onWire(new SocketWire(tls === null ? socket : tls.secure(socket))));
+    let server = await this.bind(port);
+    let address = addressOf(server);
+    if (this.foundPort !== 0 && address.port !== this.foundPort) {
+      server.close();
+      server = await this.bind(this.foundPort);
+      address = addressOf(server);
     }
-    const options: ListenOptions & { reusePort?: boolean } = { port, backlog: BACKLOG };
-    if (host !== '') options.host = host;
-    if (reusePort) options.reusePort = true;
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(options, resolve);
-    });
+    this.foundPort = address.port;
     // From now on an error is one of accepting: it costs that connection, and must not cost the worker.
     server.on('error', (error) => this.onFault(`accepting failed: ${error.message}`));
     this.server = server;
@@ -106,13 +107,33 @@ export class Listener {
       const fault = acceptHandles(server, this.onWire, this.onFault);
       if (fault !== null) throw new Error(fault);
     }
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('the server has no TCP address');
-    return { address: address.address, port: address.port };
+    return address;
+  }
+
+  private async bind(port: number): Promise<Server> {
+    const { kind, host, reusePort, tls = null } = this.options;
+    const server = createServer(SOCKET_OPTIONS);
+    if (kind === 'socket') {
+      server.on('connection', (socket) => this.onWire(new SocketWire(tls === null ? socket : tls.secure(socket))));
+    }
+    const options: ListenOptions & { reusePort?: boolean } = { port, backlog: BACKLOG };
+    if (host !== '') options.host = host;
+    if (reusePort) options.reusePort = true;
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(options, resolve);
+    });
+    return server;
   }
 
   private release(): void {
     this.server?.close();
     this.server = null;
   }
+}
+
+function addressOf(server: Server): ListeningAddress {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server has no TCP address');
+  return { address: address.address, port: address.port };
 }

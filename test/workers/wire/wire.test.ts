@@ -314,7 +314,7 @@ for (const kind of ['handle', 'socket'] as const) {
       const client = connect(first.port, '127.0.0.1');
       const [error] = (await once(client, 'error')) as [NodeJS.ErrnoException];
       assert.equal(error.code, 'ECONNREFUSED');
-      await again.listen();
+      assert.deepEqual(await again.listen(), first, 'port 0 means a free one the first time alone');
       assert.equal(again.listening, true);
       again.close();
     });
