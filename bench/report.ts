@@ -1,11 +1,12 @@
-// What a benchmark leaves behind: a table for people, with its budget (docs/budgets.md) beside each figure, and JSON with every raw run.
+// What a benchmark leaves behind: a table for people, with its budget (docs/budgets.md) beside each figure, and JSON with
+// every raw run.
 //
 // A cell is the median over the runs, with the least and the most behind it when there were several. Verdicts are about
 // Longwire alone, taken from the median: one for each of its columns that the budget is for.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Machine } from './machine.ts';
 import type { Options } from './options.ts';
 import { median } from './statistics.ts';
@@ -156,6 +157,8 @@ function writeJson<Figures>(
   mkdirSync(dirname(file), { recursive: true });
   const { json: _, ...asked } = options;
   const content = { bench, machine, options: asked, verdicts, notes, runs: Object.fromEntries(results) };
-  writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
+  // Results are for others: which Node it was says its version, not where it lies on this machine.
+  const json = JSON.stringify(content, (key, value) => (key === 'node' ? basename(String(value)) : value), 2);
+  writeFileSync(file, `${json}\n`);
   return file;
 }
