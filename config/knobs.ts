@@ -91,7 +91,7 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     'LONGWIRE_MAX_CONNECTIONS',
     'auto',
     maxConnections(),
-    'Most connections of all workers together. auto: as many as RLIMIT_NOFILE allows, less a reserve.',
+    'Most connections of all workers together, rounded up to a multiple of them. auto: as many as RLIMIT_NOFILE allows, less a reserve.',
   ),
   adminHost: knob(
     'LONGWIRE_ADMIN_HOST',
@@ -122,7 +122,7 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     'LONGWIRE_HEAD_DEADLINE_SECONDS',
     '10',
     decimal(0.1, HOUR_SECONDS, 'seconds'),
-    'Time for a request to arrive in full. Bounds what slow or silent clients can hold.',
+    'Time for a head to arrive in full, and again for a body. Bounds what slow or silent clients can hold.',
   ),
   keepAliveSeconds: knob(
     'LONGWIRE_KEEPALIVE_SECONDS',

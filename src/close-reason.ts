@@ -1,7 +1,7 @@
 // Why connections end: the one table behind logs, metrics (`longwire_closed_total{reason}`) and docs/protocol.md.
 //
-// A reason is said of an accepted connection. One that was turned away before it was held is counted by its rejection
-// instead (`REJECTIONS`). Order is the order in the snapshot that workers push; append, never insert.
+// A reason is said of every accepted connection, once. Why it was turned away, where it was, is counted beside that
+// (`REJECTIONS`). Order is the order in the snapshot that workers push; append, never insert.
 
 export const CLOSE_REASONS = [
   /** The peer closed or vanished: FIN, RST, or an error on the socket. */
@@ -34,7 +34,7 @@ export const REJECTIONS = [
   'capacity',
   /** The worker is draining: 503. */
   'draining',
-  /** 400, 408, 411, 413, 414, 417, 431, 501, 505. */
+  /** 400, 411, 413, 414, 417, 431, 501, 505. */
   'malformed',
   /** 404, 405. */
   'unknown',
