@@ -1,5 +1,7 @@
 // What the gateway runs on, once parsed: the shape that all other code reads. `knobs.ts` says where each value comes from.
 
+import type { Namespaces } from './namespaces.ts';
+
 export interface Config {
   /** Public port; 0 takes a free one. */
   port: number;
@@ -42,5 +44,9 @@ export interface Config {
   headerLimit: number;
   /** Most channels on one connection. */
   channelLimit: number;
+  /** The JSON file of the namespaces; empty for none. */
+  namespaces: string;
+  /** What that file says. */
+  channelOptions: Namespaces;
   logLevel: 'debug' | 'info' | 'warn' | 'error';
 }

@@ -13,8 +13,8 @@ import { availableParallelism } from 'node:os';
 import * as v from 'valibot';
 import type { Config } from './config.ts';
 
-/** The fields that come from the environment; `apiKeyMade` says how one of them came about. */
-export type KnobField = Exclude<keyof Config, 'apiKeyMade'>;
+/** The fields that come from the environment; `apiKeyMade` says how one of them came about, `channelOptions` is in a file. */
+export type KnobField = Exclude<keyof Config, 'apiKeyMade' | 'channelOptions'>;
 
 export interface Knob<Value> {
   /** Its name in the environment. */
@@ -58,10 +58,10 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
   tlsCert: knob(
     'LONGWIRE_TLS_CERT',
     '',
-    path(),
+    path('PEM'),
     'Certificate and its chain, for TLS on the public port; read again on SIGHUP. Empty: no TLS.',
   ),
-  tlsKey: knob('LONGWIRE_TLS_KEY', '', path(), "The certificate's private key, without a passphrase."),
+  tlsKey: knob('LONGWIRE_TLS_KEY', '', path('PEM'), "The certificate's private key, without a passphrase."),
   redisUrl: secretKnob(
     'REDIS_URL',
     '',
@@ -180,6 +180,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
   ),
   headerLimit: knob('LONGWIRE_HEADER_LIMIT', '100', whole(1, 1000), 'Most header fields in one head. Over it: 431.'),
   channelLimit: knob('LONGWIRE_CHANNEL_LIMIT', '64', whole(1, 1024), 'Most channels on one connection.'),
+  namespaces: knob(
+    'LONGWIRE_NAMESPACES',
+    '',
+    path('JSON'),
+    'Options of channels by what stands before their first colon: docs/namespaces.md. Empty: every option at its default.',
+  ),
   logLevel: knob(
     'LONGWIRE_LOG_LEVEL',
     'info',
@@ -277,14 +283,14 @@ function host(): Kind<string> {
   return { unit: null, allowed: 'an IP address or a host name', schema };
 }
 
-/** Whether there is such a file, and what is in it, is found out where it is read: src/primary/tls.ts. */
-function path(): Kind<string> {
+/** Whether there is such a file, and what is in it, is found out where it is read, in src/primary/. */
+function path(kind: 'PEM' | 'JSON'): Kind<string> {
   const schema = v.pipe(
     v.string(),
     v.regex(/^\P{Cc}*$/u, 'must hold no control characters'),
     v.maxBytes(PATH_LIMIT_BYTES, `must not be longer than ${PATH_LIMIT_BYTES} bytes`),
   );
-  return { unit: null, allowed: 'the path of a PEM file', schema };
+  return { unit: null, allowed: `the path of a ${kind} file`, schema };
 }
 
 /**

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import * as v from 'valibot';
 import type { Config } from './config.ts';
 import { KNOB_FIELDS, KNOBS, type KnobField } from './knobs.ts';
+import { NO_NAMESPACES } from './namespaces.ts';
 import { suggest } from './suggest.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -32,7 +33,7 @@ const MADE_KEY_BYTES = 24;
 const SHOWN_CHARACTERS = 80;
 
 type Entries = { [Field in KnobField]: v.GenericSchema<string, Config[Field]> };
-type Knobs = Omit<Config, 'apiKeyMade'>;
+type Knobs = Omit<Config, 'apiKeyMade' | 'channelOptions'>;
 
 const SCHEMA = v.pipe(
   v.object(Object.fromEntries(KNOB_FIELDS.map((field) => [field, KNOBS[field].schema])) as Entries),
@@ -115,7 +116,8 @@ export function loadConfig(environment: Environment): { config: Config } | { fau
   const knobs: Knobs = parsed.output;
   const apiKeyMade = knobs.apiKey === '';
   const apiKey = apiKeyMade ? randomBytes(MADE_KEY_BYTES).toString('base64url') : knobs.apiKey;
-  return { config: { ...knobs, apiKey, apiKeyMade } };
+  // The caller reads the file, where one is named.
+  return { config: { ...knobs, apiKey, apiKeyMade, channelOptions: NO_NAMESPACES } };
 }
 
 /** For people: one line a fault, with the value, what is allowed and the default. Ends with a line break. */

@@ -1,4 +1,5 @@
-// What an unknown `LONGWIRE_` name was probably meant to be. Runs once a start, and only when something is wrong.
+// What an unknown name was probably meant to be: a `LONGWIRE_` knob's, or an option's of the namespaces file. Runs once a
+// start, and only when something is wrong. Case does not matter.
 
 /** A third of a name mistyped is another name. */
 const LARGEST_SHARE_WRONG = 1 / 3;
@@ -12,13 +13,14 @@ export function suggest(name: string, known: readonly string[]): string | null {
   const given = name.toUpperCase();
   const bare = withoutPrefix(given);
   const obvious =
-    known.find((other) => other === given || other === bare) ?? known.find((other) => other.startsWith(`${given}_`));
+    known.find((other) => other.toUpperCase() === given || other.toUpperCase() === bare) ??
+    known.find((other) => other.toUpperCase().startsWith(`${given}_`));
   if (obvious !== undefined) return obvious;
 
   let best: string | null = null;
   let least = Math.floor(bare.length * LARGEST_SHARE_WRONG) + 1;
   for (const other of known) {
-    const distance = editDistance(bare, withoutPrefix(other));
+    const distance = editDistance(bare, withoutPrefix(other.toUpperCase()));
     if (distance < least) {
       least = distance;
       best = other;

@@ -18,6 +18,7 @@ import { banner } from './primary/banner.ts';
 import { readEnvironment } from './primary/environment.ts';
 import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
 import { Metrics } from './primary/metrics.ts';
+import { readNamespaces } from './primary/namespaces-file.ts';
 import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
 import { reusePortFault } from './primary/reuse-port.ts';
@@ -58,7 +59,12 @@ async function configure(): Promise<{ config: Config; tls: TlsIdentity | null }>
     process.stderr.write(formatFaults(tls.faults));
     process.exit(EXIT_CONFIG);
   }
-  return { config: loaded.config, tls: tls.identity };
+  const namespaces = readNamespaces(loaded.config);
+  if ('faults' in namespaces) {
+    process.stderr.write(formatFaults(namespaces.faults));
+    process.exit(EXIT_CONFIG);
+  }
+  return { config: { ...loaded.config, channelOptions: namespaces.namespaces }, tls: tls.identity };
 }
 
 async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<void> {

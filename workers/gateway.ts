@@ -4,6 +4,7 @@
 // configuration here, in the unit in which they are used.
 
 import type { Config } from '../config/config.ts';
+import { NamespaceTable } from '../config/namespaces.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { Seldom } from '../src/broker/seldom.ts';
 import type { Log } from '../src/log.ts';
@@ -23,6 +24,7 @@ export class Gateway implements BrokerReceiver {
   readonly log: Log;
   readonly seldom: Seldom;
   readonly counters: Counters;
+  readonly namespaces: NamespaceTable;
   /** Held connections by index in TRANSPORTS. */
   readonly connections: number[];
   readonly hub: Hub;
@@ -51,6 +53,7 @@ export class Gateway implements BrokerReceiver {
     this.log = log;
     this.seldom = new Seldom(log);
     this.counters = emptyCounters();
+    this.namespaces = new NamespaceTable(config.channelOptions);
     this.connections = TRANSPORTS.map(() => 0);
     this.hub = new Hub(this.counters);
     this.wheel = new TimingWheel();
@@ -83,6 +86,11 @@ export class Gateway implements BrokerReceiver {
     return lent;
   }
 
+  /** Largest payload of a channel: its namespace's limit, else the gateway's. */
+  payloadLimitBytes(channel: string): number {
+    return this.namespaces.of(channel).payloadLimitBytes || this.config.payloadLimitBytes;
+  }
+
   countTransport(index: number, by: 1 | -1): void {
     this.connections[index] = (this.connections[index] as number) + by;
   }
@@ -91,18 +99,13 @@ export class Gateway implements BrokerReceiver {
 
   onPublication(publication: Publication): void {
     const { counters } = this;
-    if (publication.payload.length > this.config.payloadLimitBytes) {
+    if (publication.payload.length > this.payloadLimitBytes(publication.channel)) {
       counters.publicationsTooLarge++;
-      this.seldom.say(
-        'warn',
-        'payload',
-        'a publication was dropped: its payload is over LONGWIRE_PAYLOAD_LIMIT_BYTES',
-        {
-          channel: publication.channel,
-          bytes: publication.payload.length,
-          limit: this.config.payloadLimitBytes,
-        },
-      );
+      this.seldom.say('warn', 'payload', 'a publication was dropped: its payload is over the limit of its channel', {
+        channel: publication.channel,
+        bytes: publication.payload.length,
+        limit: this.payloadLimitBytes(publication.channel),
+      });
       return;
     }
     counters.publications++;

@@ -5,7 +5,6 @@
 // the configuration, and later leaves in service what was there.
 
 import { createPrivateKey, type KeyObject, randomBytes, X509Certificate } from 'node:crypto';
-import { closeSync, openSync, readSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { Config } from '../../config/config.ts';
 import { KNOBS } from '../../config/knobs.ts';
@@ -13,11 +12,10 @@ import { type Fault, formatFaults } from '../../config/load.ts';
 import { errorText } from '../errors.ts';
 import type { TlsIdentity } from '../ipc.ts';
 import type { Log, LogFields } from '../log.ts';
+import { readBounded } from './bounded-file.ts';
 
 type TlsFiles = Pick<Config, 'tlsCert' | 'tlsKey'>;
 
-/** A chain of three certificates is about 6 KB; whatever is larger was named by mistake. */
-const FILE_LIMIT_BYTES = 1_048_576;
 /** What OpenSSL takes: 16 bytes of name, 16 of HMAC key, 16 of AES key. */
 const TICKET_KEY_BYTES = 48;
 const CERTIFICATE = '-----BEGIN CERTIFICATE-----';
@@ -105,21 +103,6 @@ function readPem<Parsed>(
   } catch (error) {
     const kind = field === 'tlsCert' ? 'a certificate' : 'a private key without a passphrase';
     return { fault: fault(files, field, `must hold ${kind} in PEM (${errorText(error)})`) };
-  }
-}
-
-/** Not `readFile`: /dev/zero and its like have no end. */
-function readBounded(path: string): string {
-  const file = openSync(path, 'r');
-  try {
-    const bytes = Buffer.alloc(FILE_LIMIT_BYTES);
-    let length = 0;
-    for (let read = -1; read !== 0 && length < bytes.length; length += read) {
-      read = readSync(file, bytes, length, bytes.length - length, null);
-    }
-    return bytes.toString('utf8', 0, length);
-  } finally {
-    closeSync(file);
   }
 }
 

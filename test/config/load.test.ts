@@ -33,6 +33,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
   },
   tlsCert: paths(),
   tlsKey: paths(),
+  namespaces: paths(),
   redisUrl: {
     initial: '',
     good: [

@@ -17,7 +17,10 @@ const SUCCESS = { result: {} };
 export async function publish(gateway: Gateway, params: Params): Promise<object> {
   const channel = checkedChannel(params.channel);
   if (channel instanceof LongwireError) throw channel;
-  const { payload, event, id } = readContent(params, gateway.config.payloadLimitBytes);
+  const content = readContent(params);
+  const fault = sizeFault(gateway, channel, content.payload);
+  if (fault !== null) throw fault;
+  const { payload, event, id } = content;
   await gateway.broker.publish([new Publication(channel, payload, event, id)]);
   return SUCCESS.result;
 }
@@ -35,11 +38,14 @@ function publishToEach(gateway: Gateway, params: Params): { taken: Promise<void>
   if (!Array.isArray(channels) || channels.length === 0) {
     throw new LongwireError('bad-request', 'channels must be an array of at least one channel name');
   }
-  const { payload, event, id } = readContent(params, gateway.config.payloadLimitBytes);
+  const { payload, event, id } = readContent(params);
+  if (payload.length > gateway.config.payloadLimitBytes) throw tooLarge(payload, gateway.config.payloadLimitBytes);
   const publications: Publication[] = [];
   const responses = channels.map((given: unknown) => {
     const channel = checkedChannel(given);
     if (channel instanceof LongwireError) return channel.toBody();
+    const fault = sizeFault(gateway, channel, payload);
+    if (fault !== null) return fault.toBody();
     publications.push(new Publication(channel, payload, event, id));
     return SUCCESS;
   });
@@ -55,12 +61,17 @@ function checkedChannel(given: unknown): string | LongwireError {
   return fault === null ? given : new LongwireError('bad-request', fault);
 }
 
-function readContent(params: Params, limitBytes: number): { payload: Buffer; event: string | null; id: string | null } {
-  const payload = readPayload(params);
-  if (payload.length > limitBytes) {
-    throw new LongwireError('limit-exceeded', `the payload has ${payload.length} bytes; ${limitBytes} are allowed`);
-  }
-  return { payload, event: readField(params, 'event'), id: readField(params, 'id') };
+function sizeFault(gateway: Gateway, channel: string, payload: Buffer): LongwireError | null {
+  const limitBytes = gateway.payloadLimitBytes(channel);
+  return payload.length > limitBytes ? tooLarge(payload, limitBytes) : null;
+}
+
+function tooLarge({ length }: Buffer, limitBytes: number): LongwireError {
+  return new LongwireError('limit-exceeded', `the payload has ${length} bytes; ${limitBytes} are allowed`);
+}
+
+function readContent(params: Params): { payload: Buffer; event: string | null; id: string | null } {
+  return { payload: readPayload(params), event: readField(params, 'event'), id: readField(params, 'id') };
 }
 
 function readPayload({ data, b64data }: Params): Buffer {

@@ -1,0 +1,38 @@
+// Channel namespaces: options by what stands before the first ':' of a channel's name. `chat:room1` is in `chat`.
+//
+// Channels without a ':' and those whose prefix names no namespace take `default`. What the file says is read by
+// parse-namespaces.ts, in the primary; this half is what workers need of it.
+//
+// Cost: a slice and a look-up a publication where there are namespaces, a comparison where there are none.
+
+export interface NamespaceOptions {
+  /** Largest payload; 0 for LONGWIRE_PAYLOAD_LIMIT_BYTES. */
+  payloadLimitBytes: number;
+}
+
+export interface Namespaces {
+  default: NamespaceOptions;
+  named: Record<string, NamespaceOptions>;
+}
+
+export const DEFAULT_OPTIONS: NamespaceOptions = { payloadLimitBytes: 0 };
+
+/** What holds without a file. */
+export const NO_NAMESPACES: Namespaces = { default: DEFAULT_OPTIONS, named: {} };
+
+/** Finds the options of a channel. */
+export class NamespaceTable {
+  private readonly fallback: NamespaceOptions;
+  private readonly named: Map<string, NamespaceOptions>;
+
+  constructor(namespaces: Namespaces) {
+    this.fallback = namespaces.default;
+    this.named = new Map(Object.entries(namespaces.named));
+  }
+
+  of(channel: string): NamespaceOptions {
+    if (this.named.size === 0) return this.fallback;
+    const colon = channel.indexOf(':');
+    return colon < 0 ? this.fallback : (this.named.get(channel.slice(0, colon)) ?? this.fallback);
+  }
+}
