@@ -24,6 +24,8 @@ export const CLOSE_REASONS = [
   'error',
   /** A WebSocket's client answered no ping for a whole heartbeat. */
   'unanswered',
+  /** It was on its way to another worker, which died or did not answer. */
+  'lost',
 ] as const;
 
 export type CloseReason = (typeof CLOSE_REASONS)[number];

@@ -26,6 +26,27 @@ export interface Assignment {
   tls: TlsIdentity | null;
 }
 
+/**
+ * A connection's TCP handle, as node:child_process takes and gives it: the kernel keeps the connection open until each
+ * process that was sent one has closed its own.
+ */
+export interface Descriptor {
+  close(): void;
+}
+
+/** What goes with a descriptor from one worker to another. */
+export interface Cargo {
+  kind: 'request';
+  /** What was read of a request that is not answered. */
+  bytes: Uint8Array;
+}
+
+/**
+ * What became of a descriptor. `taken`: it is the other's. `returned`: the other never had it or refused it, so it is the
+ * giver's as before. `lost`: it was sent and not answered; the other may have served it, so the giver must not.
+ */
+export type HandOverOutcome = 'taken' | 'returned' | 'lost';
+
 export type ToWorker =
   | { type: 'assign'; assignment: Assignment }
   /** Serve new connections with this from now on; those that are held stay as they are. Sent only where TLS is on. */
@@ -37,6 +58,10 @@ export type ToWorker =
    * clients hear why; the others stop listening at theirs.
    */
   | { type: 'last'; last: boolean }
+  /** Take this connection in; the message has its descriptor. Answered by `taken` with the same `number`. */
+  | { type: 'take'; number: number; cargo: Cargo }
+  /** What became of the worker's own hand-over `number`. */
+  | { type: 'handed-over'; number: number; outcome: HandOverOutcome }
   /** Memory broker: publications (src/broker/packed.ts), in the one order that all workers see. */
   | { type: 'publications'; packed: Uint8Array[] }
   /** Memory broker: the outcome of call `call`; `error` is null when it was relayed to every worker. */
@@ -53,5 +78,9 @@ export type ToPrimary =
   /** Whether this worker has room for more connections; sent on changes. */
   | { type: 'room'; room: boolean }
   | { type: 'broker'; state: BrokerState }
+  /** Give this connection to the worker in slot `to`; the message has its descriptor. Answered by `handed-over`. */
+  | { type: 'hand-over'; to: number; number: number; cargo: Cargo }
+  /** Whether the connection of `take` was taken in: then it is being served already. */
+  | { type: 'taken'; number: number; taken: boolean }
   /** Memory broker: publish these; answered by `published` with the same `call`. */
   | { type: 'publish'; call: number; packed: Uint8Array };

@@ -25,6 +25,9 @@ export interface Counters {
   rejected: number[];
   /** Accepted connections that ended, by index in `CLOSE_REASONS`. */
   closed: number[];
+  /** Connections given to and taken from other workers, alive. */
+  movedOut: number;
+  movedIn: number;
   /** Publications that the broker brought to this worker, whether or not it had a subscriber. */
   publications: number;
   /** Publications dropped because the payload was over its limit. */
@@ -87,6 +90,8 @@ export function emptyCounters(): Counters {
     accepted: 0,
     rejected: REJECTIONS.map(() => 0),
     closed: CLOSE_REASONS.map(() => 0),
+    movedOut: 0,
+    movedIn: 0,
     publications: 0,
     publicationsTooLarge: 0,
     deliveries: 0,

@@ -85,12 +85,25 @@ export class Admission {
     this.log.debug('a connection does not speak TLS as we do', { code });
   }
 
+  /** Makes the connection that another worker gives, not started yet; null when there is no room for it. */
+  adopt(wire: Wire): Connection | null {
+    if (this.state === 'draining' || this.held >= this.limit) return null;
+    this.gateway.counters.movedIn++;
+    const connection = this.hold(wire);
+    if (this.held === this.limit) this.onCap();
+    return connection;
+  }
+
+  private hold(wire: Wire): Connection {
+    this.held++;
+    this.gateway.countTransport(transportIndex.http, 1);
+    return new Connection(this.gateway, wire);
+  }
+
   private onWire(wire: Wire): void {
     const { gateway } = this;
     gateway.counters.accepted++;
-    this.held++;
-    gateway.countTransport(transportIndex.http, 1);
-    const connection = new Connection(gateway, wire);
+    const connection = this.hold(wire);
     if (this.state === 'draining') connection.turnAway('draining', 'this worker is draining; try again');
     else if (this.held <= this.limit) {
       connection.start();

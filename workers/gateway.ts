@@ -14,6 +14,7 @@ import { digestKey } from './api/key.ts';
 import { Cors } from './cors.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
+import type { HandOverFunction } from './moving/movable.ts';
 import { Stalls } from './stalls.ts';
 import { TICK_MS, TimingWheel } from './timing-wheel.ts';
 
@@ -47,6 +48,8 @@ export class Gateway implements BrokerReceiver {
   /** Told of each connection's end, and of the broker's changes. */
   onConnectionClosed: () => void;
   onBrokerState: (state: BrokerState) => void;
+  /** Hands a connection to another worker: see workers/moving/hand-over.ts. */
+  handOver: HandOverFunction;
 
   constructor(config: Config, log: Log, makeBroker: (receiver: BrokerReceiver) => Broker) {
     this.config = config;
@@ -70,6 +73,7 @@ export class Gateway implements BrokerReceiver {
     this.parser = new HeadParser(config);
     this.onConnectionClosed = () => {};
     this.onBrokerState = () => {};
+    this.handOver = () => false;
     this.broker = makeBroker(this);
   }
 

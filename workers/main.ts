@@ -7,14 +7,17 @@ import cluster from 'node:cluster';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { MemoryBroker, portToPrimary } from '../src/broker/memory.ts';
 import { errorText } from '../src/errors.ts';
-import type { Assignment, TlsIdentity, ToPrimary, ToWorker } from '../src/ipc.ts';
+import type { Assignment, Descriptor, TlsIdentity, ToPrimary, ToWorker } from '../src/ipc.ts';
 import { createLog, type Log } from '../src/log.ts';
 import { Admission } from './admission.ts';
+import type { Connection } from './connection.ts';
 import { drain } from './drain.ts';
 import { Gateway } from './gateway.ts';
+import { HandOver } from './moving/hand-over.ts';
 import { Reporter } from './reporter.ts';
-import { chooseWire, type WireChoice } from './wire/probe.ts';
+import { adopt, chooseWire, type WireChoice } from './wire/probe.ts';
 import { Tls } from './wire/tls.ts';
+import type { Wire } from './wire/wire.ts';
 
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
@@ -27,13 +30,14 @@ const send = (message: ToPrimary): void => {
 
 let admission: Admission | null = null;
 let memoryBroker: MemoryBroker | null = null;
+let handOver: HandOver | null = null;
 let tls: Tls | null = null;
 let leave: ((seconds: number) => void) | null = null;
 /** What came before there was somebody to hear it. */
 let isLast = false;
 let newestTls: TlsIdentity | null = null;
 
-process.on('message', (message: ToWorker) => {
+process.on('message', (message: ToWorker, descriptor: unknown) => {
   switch (message.type) {
     case 'assign':
       run(message.assignment).catch((thrown: unknown) => fail(thrown));
@@ -49,6 +53,12 @@ process.on('message', (message: ToWorker) => {
     case 'last':
       isLast = message.last;
       admission?.setLast(message.last);
+      return;
+    case 'take':
+      handOver?.take(message.number, message.cargo, (descriptor ?? null) as Descriptor | null);
+      return;
+    case 'handed-over':
+      handOver?.onOutcome(message.number, message.outcome);
       return;
     case 'publications':
     case 'published':
@@ -78,6 +88,8 @@ async function run(assignment: Assignment): Promise<void> {
     { host: config.host, port: config.port, reusePort: config.accept === 'reuseport', kind: wire.kind, tls },
     (room) => send({ type: 'room', room }),
   );
+  const admit = (wire: Wire): Connection | null => admission?.adopt(wire) ?? null;
+  handOver = new HandOver(gateway, { send: primary.send, adopt: (descriptor) => adopt(descriptor, wire.kind), admit });
   const reporter = new Reporter(gateway, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
   admission.setLast(isLast);
 

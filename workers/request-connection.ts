@@ -5,6 +5,7 @@
 //   accepted ─▶ head ─▶ (body) ─▶ (busy) ─▶ answered ─▶ idle ─▶ head …
 //                 │                            └─▶ blocked (answers not read) ─▶ idle
 //                 └─▶ open: held, see connection.ts
+//   head ─▶ moving (not read, its descriptor on its way) ─▶ another worker's; see moving/
 //   any of them ─▶ closing (FIN sent, waiting for the peer's) ─▶ closed, or straight to closed
 //
 // Bytes are consumed in one loop (`consume`) that `state` drives; whoever changes `state` decides what the next byte means.
@@ -27,7 +28,7 @@ import type { Timed } from './timing-wheel.ts';
 import type { WebSocketSession } from './websocket/session.ts';
 import { DRAIN_MARK_BYTES, type Wire, type WireOwner } from './wire/wire.ts';
 
-export type ConnectionState = 'head' | 'idle' | 'body' | 'busy' | 'blocked' | 'open' | 'closing' | 'closed';
+export type ConnectionState = 'head' | 'idle' | 'body' | 'busy' | 'blocked' | 'open' | 'moving' | 'closing' | 'closed';
 
 /** How long a connection that we have ended waits for the peer's end, so that the last answer is not cut off by an RST. */
 const LINGER_MS = 2_000;
@@ -154,6 +155,16 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     this.gateway.onConnectionClosed();
   }
 
+  /** Another worker serves it from now on: our copy of its descriptor closes, the connection does not. */
+  leftForAnother(): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    this.gateway.wheel.cancel(this);
+    this.wire.destroy();
+    this.gateway.counters.movedOut++;
+    this.gateway.onConnectionClosed();
+  }
+
   // What the wheel says.
 
   onTimer(): void {
@@ -178,6 +189,9 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
         return;
       case 'busy':
         this.close('error');
+        return;
+      case 'moving':
+        this.close('lost');
         return;
       case 'closing':
         this.close('finished');
@@ -235,6 +249,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
         case 'open':
           this.readHeld(buffer, at, end);
           return;
+        case 'moving':
         case 'closing':
         case 'closed':
           return;

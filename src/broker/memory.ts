@@ -10,8 +10,9 @@
 // Cost a publication: its bytes are copied to the primary once and from there once to each worker. Made for trying the
 // gateway and for one box with modest traffic; Redis is for the rest.
 
+import type { SendHandle } from 'node:child_process';
 import { LongwireError } from '../errors.ts';
-import type { ToPrimary, ToWorker } from '../ipc.ts';
+import type { Descriptor, ToPrimary, ToWorker } from '../ipc.ts';
 import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
 import type { Broker, BrokerReceiver } from './broker.ts';
@@ -20,24 +21,30 @@ import { packPublications, unpackPublications } from './packed.ts';
 
 /** The way to the primary. */
 export interface PrimaryPort {
-  /** Sends in order; false when the channel is gone and the message was not taken. */
-  send(message: ToPrimary): boolean;
+  /** Sends in order, with a connection's descriptor or without; false when the channel is gone and nothing was taken. */
+  send(message: ToPrimary, descriptor?: Descriptor): boolean;
 }
 
 /** The part of `process` in a forked worker that `portToPrimary` needs. */
 export interface IpcToPrimary {
   readonly connected: boolean;
-  send?(message: ToPrimary, handle: undefined, options: undefined, callback: (error: Error | null) => void): boolean;
+  send?(
+    message: ToPrimary,
+    handle: SendHandle | undefined,
+    options: undefined,
+    callback: (error: Error | null) => void,
+  ): boolean;
 }
 
 /** A port over a worker's IPC channel: pass it `process`. */
 export function portToPrimary(worker: IpcToPrimary): PrimaryPort {
   return {
-    send(message) {
+    send(message, descriptor) {
       if (!worker.connected || worker.send === undefined) return false;
       // Its return value tells of backlog, not of failure. The callback keeps a late failure from being thrown as an
       // 'error' event: whoever waits for an answer has a deadline.
-      worker.send(message, undefined, undefined, ignore);
+      // Its types name the objects that Node makes of descriptors; it takes the handle beneath them as well.
+      worker.send(message, descriptor as SendHandle | undefined, undefined, ignore);
       return true;
     },
   };

@@ -130,6 +130,16 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
     return row.gauges.connectionLimit;
   }),
   counter('longwire_accepted_total', 'Connections taken from the listening socket.', (totals) => totals.accepted),
+  {
+    name: 'longwire_moved_total',
+    type: 'counter',
+    help: 'Connections that went alive from one worker to another: given away and taken in.',
+    labels: ['direction'],
+    read: ({ totals }) => [
+      { labels: { direction: 'out' }, value: totals.movedOut },
+      { labels: { direction: 'in' }, value: totals.movedIn },
+    ],
+  },
   counterBy('longwire_rejected_total', 'Connections and requests turned away.', 'reason', REJECTIONS, (totals) => {
     return totals.rejected;
   }),

@@ -12,9 +12,10 @@
 import cluster from 'node:cluster';
 import type { Config } from '../../config/config.ts';
 import { LongwireError } from '../errors.ts';
-import type { TlsIdentity, ToPrimary } from '../ipc.ts';
+import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
 import { Backoff } from './backoff.ts';
+import { HandOvers } from './hand-overs.ts';
 import type { Relay } from './relay.ts';
 import { startFault } from './start-fault.ts';
 import { type Ending, WorkerProcess, type WorkerProcessOwner } from './worker-process.ts';
@@ -70,6 +71,7 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #slots: Slot[];
   readonly #readyDeadlineMs: number;
   readonly #killGraceMs: number;
+  readonly #handOvers = new HandOvers();
   #state: SupervisorState = 'idle';
   #tls: TlsIdentity | null;
   /** Where the gateway listens: what the last worker that became ready said. */
@@ -146,11 +148,12 @@ export class Supervisor implements WorkerProcessOwner {
 
   // ---- what workers do
 
-  onMessage(worker: WorkerProcess, message: ToPrimary): void {
+  onMessage(worker: WorkerProcess, message: ToPrimary, descriptor: Descriptor | null): void {
     const { table, relay } = this.#options;
     const { row } = worker;
     // Read from the channel of a process that is gone: its last numbers count, all else is for nobody.
-    if (row.state === 'gone' && message.type !== 'stats') return;
+    // A connection that it gave is nobody else's either, and goes on.
+    if (row.state === 'gone' && message.type !== 'stats' && message.type !== 'hand-over') return;
     switch (message.type) {
       case 'hello':
         this.#assign(this.#slot(worker));
@@ -174,6 +177,12 @@ export class Supervisor implements WorkerProcessOwner {
       case 'publish':
         relay.publish(worker.id, message);
         break;
+      case 'hand-over':
+        this.#handOvers.pass(worker, message.number, this.#readyWorker(message.to), message.cargo, descriptor);
+        break;
+      case 'taken':
+        this.#handOvers.taken(worker, message.number, message.taken);
+        break;
     }
   }
 
@@ -189,6 +198,7 @@ export class Supervisor implements WorkerProcessOwner {
     slot.port = null;
     slot.tried = true;
     relay.leave(worker.id);
+    this.#handOvers.leave(worker);
     table.end(row);
     const facts = { worker: worker.id, pid: row.pid, ...ending, servedSeconds: Math.round(servedMs) / 1000 };
     if (this.#state === 'stopped') log.debug('worker has ended', facts);
@@ -355,6 +365,11 @@ export class Supervisor implements WorkerProcessOwner {
       };
     });
     this.#onAllGone = null;
+  }
+
+  #readyWorker(id: number): WorkerProcess | null {
+    const worker = this.#slots[id - 1]?.worker ?? null;
+    return worker?.row.state === 'ready' ? worker : null;
   }
 
   #slot(worker: WorkerProcess): Slot {

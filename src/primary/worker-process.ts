@@ -4,9 +4,10 @@
 // after `onExit`, and `onSettled` says that none can any more. Both are called exactly once, also for a fork that failed.
 // Sending to a worker that is gone is no error: it would have died a moment later just as well.
 
+import type { SendHandle } from 'node:child_process';
 import cluster, { type Worker } from 'node:cluster';
 import { errorText } from '../errors.ts';
-import type { ToPrimary, ToWorker } from '../ipc.ts';
+import type { Descriptor, ToPrimary, ToWorker } from '../ipc.ts';
 import { portToWorker, type WorkerPort } from './relay.ts';
 import type { WorkerRow, WorkerTable } from './worker-table.ts';
 
@@ -18,7 +19,8 @@ export interface Ending {
 }
 
 export interface WorkerProcessOwner {
-  onMessage(worker: WorkerProcess, message: ToPrimary): void;
+  /** `descriptor` is the connection's that came along; whoever takes the message closes it. */
+  onMessage(worker: WorkerProcess, message: ToPrimary, descriptor: Descriptor | null): void;
   onExit(worker: WorkerProcess, ending: Ending): void;
   onSettled(worker: WorkerProcess): void;
 }
@@ -44,7 +46,9 @@ export class WorkerProcess {
     this.#worker = worker;
     this.row = table.begin(id, worker?.process.pid ?? null);
     this.port = worker === null ? NOWHERE : portToWorker(worker.process);
-    worker?.on('message', (message: ToPrimary) => this.#owner.onMessage(this, message));
+    worker?.on('message', (message: ToPrimary, descriptor: unknown) =>
+      this.#owner.onMessage(this, message, (descriptor ?? null) as Descriptor | null),
+    );
     worker?.process.once('exit', (code: number | null, signal: NodeJS.Signals | null) => {
       this.#exit({ code, signal, error: null });
     });
@@ -60,6 +64,14 @@ export class WorkerProcess {
 
   send(message: ToWorker): void {
     if (this.#worker?.isConnected() === true) this.#worker.send(message, undefined, ignoreError);
+  }
+
+  /** Sends a connection's descriptor along; false when the channel is gone and nothing was sent. Ours is ours to close. */
+  sendDescriptor(message: ToWorker, descriptor: Descriptor): boolean {
+    if (this.#worker?.isConnected() !== true) return false;
+    // The types name the objects that Node makes of descriptors; it takes the handle beneath them as well.
+    this.#worker.send(message, descriptor as unknown as SendHandle, undefined, ignoreError);
+    return true;
   }
 
   kill(): void {

@@ -60,6 +60,7 @@ describe('metrics', () => {
     const samples = await scrape(new WorkerTable(2));
     const expected = [
       'longwire_accepted_total',
+      ...['out', 'in'].map((direction) => `longwire_moved_total{direction="${direction}"}`),
       ...REJECTIONS.map((reason) => `longwire_rejected_total{reason="${reason}"}`),
       ...CLOSE_REASONS.map((reason) => `longwire_closed_total{reason="${reason}"}`),
       'longwire_publications_total',

@@ -5,7 +5,7 @@
 // the owner's own call.
 
 import assert from 'node:assert/strict';
-import type { Wire, WireOwner } from '../../workers/wire/wire.ts';
+import type { Shared, Wire, WireOwner } from '../../workers/wire/wire.ts';
 
 type Arrival = Buffer | 'end' | 'reset';
 
@@ -57,6 +57,12 @@ export class MemoryWire implements Wire {
     this.#outbox.length = 0;
     this.outboxBytes = 0;
     this.outboxEntries = 0;
+  }
+
+  share(): Shared | null {
+    if (this.state !== 'open' || this.outboxBytes > 0) return null;
+    this.paused = true;
+    return { descriptor: { close() {} }, unread: null };
   }
 
   peerAddress(): string {

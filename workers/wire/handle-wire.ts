@@ -17,7 +17,7 @@ import {
   type TcpHandle,
   type WriteRequest,
 } from './node-internals.ts';
-import { formatAddress, type Wire, type WireOwner } from './wire.ts';
+import { formatAddress, type Shared, type Wire, type WireOwner } from './wire.ts';
 
 const READ_BUFFER_BYTES = 65_536;
 
@@ -97,6 +97,13 @@ export class HandleWire implements Wire {
     if (handle === null) return;
     handle.wire = undefined;
     handle.close();
+  }
+
+  share(): Shared | null {
+    const { handle } = this;
+    if (handle === null || this.state !== 'open' || this.inFlight !== null) return null;
+    handle.readStop();
+    return { descriptor: handle, unread: null };
   }
 
   peerAddress(): string {

@@ -4,9 +4,11 @@
 // writes, counts what it could not write, ends and closes, before the first client does. Takes about 5 ms.
 
 import { connect, createServer, type Server } from 'node:net';
+import type { Descriptor } from '../../src/ipc.ts';
 import { bindHandleWire, HandleWire } from './handle-wire.ts';
-import { errnoName, type ServerHandle } from './node-internals.ts';
-import type { WireOwner } from './wire.ts';
+import { errnoName, type ServerHandle, type TcpHandle } from './node-internals.ts';
+import { SocketWire, socketOf } from './socket-wire.ts';
+import type { Wire, WireOwner } from './wire.ts';
 
 export type WireKind = 'handle' | 'socket';
 
@@ -46,6 +48,11 @@ export function acceptHandles(
     else onFault(`accepting failed: ${errnoName(error)}`);
   };
   return null;
+}
+
+/** The wire of a connection whose descriptor another process has sent. */
+export function adopt(descriptor: Descriptor, kind: WireKind): Wire {
+  return kind === 'handle' ? new HandleWire(descriptor as TcpHandle) : new SocketWire(socketOf(descriptor));
 }
 
 /**

@@ -4,8 +4,9 @@
 // The listeners are functions shared by all sockets; they find their wire through one property on the socket. The socket
 // is given `DRAIN_MARK_BYTES` to buffer; what comes on top waits here, so that the outbox can be counted as HandleWire's.
 
-import type { Socket } from 'node:net';
-import { DRAIN_MARK_BYTES, formatAddress, type Wire, type WireOwner } from './wire.ts';
+import { Socket, type SocketConstructorOpts } from 'node:net';
+import type { Descriptor } from '../../src/ipc.ts';
+import { DRAIN_MARK_BYTES, formatAddress, type Shared, type Wire, type WireOwner } from './wire.ts';
 
 interface WiredSocket extends Socket {
   wire: SocketWire | undefined;
@@ -20,8 +21,8 @@ export class SocketWire implements Wire {
   private waiting: Buffer[] | null;
   private waitingBytes: number;
   private state: 'open' | 'ending' | 'ended' | 'closed';
-  /** 'ended': the peer's end came while paused and has still to be told. */
-  private reading: 'flowing' | 'paused' | 'ended';
+  /** 'ended': the peer's end came while paused and has still to be told. 'shared': the handle itself was stopped. */
+  private reading: 'flowing' | 'paused' | 'ended' | 'shared';
 
   constructor(socket: Socket) {
     this.socket = socket as WiredSocket;
@@ -67,6 +68,7 @@ export class SocketWire implements Wire {
 
   resume(): void {
     if (this.reading === 'ended') process.nextTick(tellEnd, this);
+    if (this.reading === 'shared' && this.socket !== null) readAgain(this.socket);
     this.reading = 'flowing';
     this.socket?.resume();
   }
@@ -87,6 +89,22 @@ export class SocketWire implements Wire {
     if (socket === null) return;
     socket.wire = undefined;
     socket.destroy();
+  }
+
+  share(): Shared | null {
+    const { socket } = this;
+    if (socket === null || this.state !== 'open' || this.outboxBytes > 0) return null;
+    if (this.reading === 'ended' || socket.readableEnded) return null;
+    const descriptor = descriptorOf(socket);
+    if (descriptor === null) return null;
+    socket.pause();
+    // The kernel may have been read further than the owner was told. It is put back for the case that we go on.
+    const unread: Buffer | null = socket.read();
+    if (unread !== null) socket.unshift(unread);
+    descriptor.reading = false;
+    descriptor.readStop();
+    this.reading = 'shared';
+    return { descriptor, unread };
   }
 
   peerAddress(): string {
@@ -128,6 +146,39 @@ export class SocketWire implements Wire {
     this.state = 'ended';
     this.socket?.end();
   }
+}
+
+interface PlainHandle extends Descriptor {
+  /** Kept by Node: whether it has started to read. */
+  reading: boolean;
+  readStart(): number;
+  readStop(): number;
+}
+
+/** The TCP handle beneath a socket, which Node does not document; null for TLS, whose state cannot be sent along. */
+function descriptorOf(socket: Socket & { encrypted?: boolean }): PlainHandle | null {
+  if (socket.encrypted === true) return null;
+  const { _handle: handle } = socket as unknown as { _handle: PlainHandle | null };
+  return typeof handle?.readStop === 'function' ? handle : null;
+}
+
+/** The stream above believes that it is being read all the while, and would not start it by itself. */
+function readAgain(socket: Socket): void {
+  const descriptor = descriptorOf(socket);
+  if (descriptor === null) return;
+  descriptor.reading = true;
+  descriptor.readStart();
+}
+
+/** A socket for a descriptor that another process has sent; node:child_process makes them in the same way. */
+export function socketOf(descriptor: Descriptor): Socket {
+  const options: SocketConstructorOpts & { handle: Descriptor; noDelay: boolean; highWaterMark: number } = {
+    ...SOCKET_OPTIONS,
+    handle: descriptor,
+    readable: true,
+    writable: true,
+  };
+  return new Socket(options);
 }
 
 function onData(this: WiredSocket, chunk: Buffer): void {

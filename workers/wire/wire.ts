@@ -7,6 +7,8 @@
 //     nothing more and every call is a no-op.
 //   - Bytes given to `onWireRead` are only valid during that call: they may lie in a buffer that all connections share.
 
+import type { Descriptor } from '../../src/ipc.ts';
+
 /** What the owner of a wire is told. One object a connection, so that the wire needs no closure and no listener. */
 export interface WireOwner {
   /** `length` bytes have arrived, at the start of `buffer`, valid during this call only. */
@@ -21,6 +23,13 @@ export interface WireOwner {
 
 /** An outbox beyond this many bytes owes its owner an `onWireDrained`: what `net.Socket` buffers by default since Node 22. */
 export const DRAIN_MARK_BYTES = 65_536;
+
+/** A wire's descriptor on its way to another process. */
+export interface Shared {
+  descriptor: Descriptor;
+  /** What was read and not told to the owner; null for nothing, the usual case. */
+  unread: Buffer | null;
+}
 
 export interface Wire {
   /** Bytes taken by `write` and not yet by the kernel. */
@@ -43,6 +52,14 @@ export interface Wire {
 
   /** Closes at once; what is in the outbox is lost. */
   destroy(): void;
+
+  /**
+   * Shows the descriptor, so that it can be sent to another process, and reads no more. This wire keeps its own copy:
+   * `destroy` closes that and leaves the connection to the other; `resume` goes on as if nothing had been.
+   *
+   * @returns null where it cannot be shared: TLS, an outbox that is not empty, an end that either side has sent.
+   */
+  share(): Shared | null;
 
   /** The peer's 'address:port', brackets around IPv6; '' when the kernel no longer knows. */
   peerAddress(): string;

@@ -274,6 +274,37 @@ for (const kind of ['handle', 'socket'] as const) {
       close(later);
     });
 
+    test('shared, it reads nothing and keeps what comes; resumed, it reads on from there', async () => {
+      const both = await pair();
+      both.client.write('one ');
+      await waitUntil(() => both.owner.read.length === 4, 'the first bytes');
+      both.owner.call((wire) => assert.notEqual(wire.share(), null));
+      await new Promise((resolve) => both.client.write('two ', resolve));
+      // Another connection's exchange: this one's bytes would have been read before it.
+      const other = await pair();
+      other.client.write('x');
+      await waitUntil(() => other.owner.read.length === 1, 'the other’s byte');
+      assert.equal(both.owner.read.toString(), 'one ');
+      both.owner.call((wire) => wire.resume());
+      both.client.write('three');
+      await waitUntil(() => both.owner.read.length === 13, 'the rest');
+      assert.equal(both.owner.read.toString(), 'one two three');
+      close(both);
+      close(other);
+    });
+
+    test('it cannot be shared once it has ended, or while bytes wait to be written', async () => {
+      const full = await pair();
+      full.client.pause();
+      for (let i = 0; i < 64 && full.owner.wire.outboxBytes === 0; i++) full.owner.wire.write(Buffer.alloc(MEBIBYTE));
+      assert.equal(full.owner.wire.share(), null);
+      close(full);
+      const ended = await pair();
+      ended.owner.call((wire) => wire.end());
+      assert.equal(ended.owner.wire.share(), null);
+      close(ended);
+    });
+
     test('says whom it speaks to, until that is gone', async () => {
       const both = await pair();
       assert.equal(both.owner.wire.peerAddress(), `127.0.0.1:${both.client.localPort}`);

@@ -1,0 +1,84 @@
+// Hand-overs, the primary's part: passes a connection's descriptor from one worker to another and says what became of it.
+//
+// Invariants: every hand-over is answered once: `taken` or `returned` as the taker says, `returned` when it was never
+// sent to anybody, `lost` when it was sent and the taker left or let `DEADLINE_MS` pass. The primary's own copy of a descriptor is
+// closed in every case, and in none before node:child_process is done with it: a copy that stays open holds the connection
+// open after both workers have let go of it.
+//
+// Bound: workers have 64 each on their way (workers/moving/hand-over.ts); one object and one timer each.
+
+import type { Cargo, Descriptor, HandOverOutcome, ToWorker } from '../ipc.ts';
+
+/** A worker that hangs for longer than this is about to be replaced. */
+const DEADLINE_MS = 5_000;
+
+/** A worker as a giver or taker. */
+export interface Party {
+  send(message: ToWorker): void;
+  /** False when the channel is gone and nothing was sent. */
+  sendDescriptor(message: ToWorker, descriptor: Descriptor): boolean;
+}
+
+interface HandOver {
+  readonly giver: Party;
+  /** The giver's name for it. */
+  readonly givenNumber: number;
+  readonly taker: Party;
+  readonly descriptor: Descriptor;
+  readonly deadline: NodeJS.Timeout;
+}
+
+export class HandOvers {
+  readonly #deadlineMs: number;
+  readonly #underWay = new Map<number, HandOver>();
+  #number = 0;
+
+  constructor(deadlineMs: number = DEADLINE_MS) {
+    this.#deadlineMs = deadlineMs;
+  }
+
+  get underWayCount(): number {
+    return this.#underWay.size;
+  }
+
+  /**
+   * Passes on what `giver` gives.
+   *
+   * @param taker Null when there is nobody who could take it.
+   * @param descriptor Null when it did not arrive here; the giver has its own still.
+   */
+  pass(giver: Party, given: number, taker: Party | null, cargo: Cargo, descriptor: Descriptor | null): void {
+    const number = ++this.#number;
+    if (taker === null || descriptor === null || !taker.sendDescriptor({ type: 'take', number, cargo }, descriptor)) {
+      descriptor?.close();
+      answer(giver, given, 'returned');
+      return;
+    }
+    const deadline = setTimeout(() => this.#end(number, 'lost'), this.#deadlineMs);
+    this.#underWay.set(number, { giver, givenNumber: given, taker, descriptor, deadline });
+  }
+
+  /** The taker's word. */
+  taken(taker: Party, number: number, taken: boolean): void {
+    if (this.#underWay.get(number)?.taker === taker) this.#end(number, taken ? 'taken' : 'returned');
+  }
+
+  /** A worker's process is gone: what was on its way to it is lost, what it gave arrives or does not, and nobody asks. */
+  leave(party: Party): void {
+    for (const [number, { taker }] of this.#underWay) if (taker === party) this.#end(number, 'lost');
+  }
+
+  #end(number: number, outcome: HandOverOutcome): void {
+    const handOver = this.#underWay.get(number);
+    if (handOver === undefined) return;
+    this.#underWay.delete(number);
+    clearTimeout(handOver.deadline);
+    // Not before: while it waits in the taker's channel it must be open.
+    handOver.descriptor.close();
+    answer(handOver.giver, handOver.givenNumber, outcome);
+  }
+}
+
+function answer(giver: Party, number: number, outcome: HandOverOutcome): void {
+  giver.send({ type: 'handed-over', number, outcome });
+}

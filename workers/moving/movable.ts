@@ -1,0 +1,23 @@
+// What a connection looks like to whoever moves it. Apart from both, because the gateway names it and connections name the
+// gateway.
+
+import type { CloseReason, Rejection } from '../../src/close-reason.ts';
+import type { Timed } from '../timing-wheel.ts';
+import type { Wire } from '../wire/wire.ts';
+
+export interface Movable extends Timed {
+  readonly wire: Wire;
+  state: string;
+  reject(status: number, text: string, rejection: Rejection): void;
+  close(reason: CloseReason): void;
+  leftForAnother(): void;
+}
+
+/**
+ * Gives a connection that waits for the answer to a request, with the bytes of that request, to the worker in `slot`, which reads
+ * them as if they had come there. To be called by a handler instead of an answer.
+ *
+ * @returns false when it cannot be given away, as with TLS: it is as it was, and must be answered here. After true it is
+ * nobody's business any more; should the other worker not take it, it is answered 503.
+ */
+export type HandOverFunction = (connection: Movable, slot: number, bytes: Uint8Array) => boolean;
