@@ -1,7 +1,8 @@
 // The border between primary and workers: every message that crosses it, and nothing else they share.
 //
 // Messages are plain objects told apart by `type`, sent with node:cluster's channel and structured clone (`serialization:
-// 'advanced'`), which carries Buffers. Each direction is first in, first out; the memory broker's ordering rests on that.
+// 'advanced'`), which carries Buffers. Each direction is first in, first out. Publications of the embedded broker do not come
+// this way but by a link of their own (src/broker/relay-link.ts); nothing is promised of the order between the two.
 
 import type { Config } from '../config/config.ts';
 import type { BrokerState, Snapshot } from './stats.ts';
@@ -61,11 +62,7 @@ export type ToWorker =
   /** Take this connection in; the message has its descriptor. Answered by `taken` with the same `number`. */
   | { type: 'take'; number: number; cargo: Cargo }
   /** What became of the worker's own hand-over `number`. */
-  | { type: 'handed-over'; number: number; outcome: HandOverOutcome }
-  /** Memory broker: publications (src/broker/packed.ts), in the one order that all workers see. */
-  | { type: 'publications'; packed: Uint8Array[] }
-  /** Memory broker: the outcome of call `call`; `error` is null when it was relayed to every worker. */
-  | { type: 'published'; call: number; error: string | null };
+  | { type: 'handed-over'; number: number; outcome: HandOverOutcome };
 
 export type ToPrimary =
   /** Loaded and able to read messages: asks for its assignment. */
@@ -81,6 +78,4 @@ export type ToPrimary =
   /** Give this connection to the worker in slot `to`; the message has its descriptor. Answered by `handed-over`. */
   | { type: 'hand-over'; to: number; number: number; cargo: Cargo }
   /** Whether the connection of `take` was taken in: then it is being served already. */
-  | { type: 'taken'; number: number; taken: boolean }
-  /** Memory broker: publish these; answered by `published` with the same `call`. */
-  | { type: 'publish'; call: number; packed: Uint8Array };
+  | { type: 'taken'; number: number; taken: boolean };

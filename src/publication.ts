@@ -26,10 +26,10 @@ export class Publication {
   /**
    * Makes the payload this publication's own.
    *
-   * A broker may hand over a slice of the chunk that it has just read (64 KiB kept alive for 20 bytes): whoever keeps a
-   * publication beyond the call that brought it must call this first.
+   * A broker hands over a slice of what it has just read, which the next read may overwrite: whoever keeps a publication
+   * beyond the call that brought it must call this first, once.
    */
   retain(): void {
-    if (this.payload.buffer.byteLength > 2 * this.payload.byteLength) this.payload = Buffer.from(this.payload);
+    this.payload = Buffer.from(this.payload);
   }
 }

@@ -5,10 +5,12 @@
 
 import cluster from 'node:cluster';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
-import { MemoryBroker, portToPrimary } from '../src/broker/memory.ts';
+import { MemoryBroker } from '../src/broker/memory.ts';
+import { RelayLink, workerEnd } from '../src/broker/relay-link.ts';
 import { errorText } from '../src/errors.ts';
 import type { Assignment, Descriptor, TlsIdentity, ToPrimary, ToWorker } from '../src/ipc.ts';
 import { createLog, type Log } from '../src/log.ts';
+import { portToPrimary } from '../src/primary-port.ts';
 import { Admission } from './admission.ts';
 import type { Connection } from './connection.ts';
 import { drain } from './drain.ts';
@@ -29,7 +31,6 @@ const send = (message: ToPrimary): void => {
 };
 
 let admission: Admission | null = null;
-let memoryBroker: MemoryBroker | null = null;
 let handOver: HandOver | null = null;
 let tls: Tls | null = null;
 let leave: ((seconds: number) => void) | null = null;
@@ -60,9 +61,6 @@ process.on('message', (message: ToWorker, descriptor: unknown) => {
     case 'handed-over':
       handOver?.onOutcome(message.number, message.outcome);
       return;
-    case 'publications':
-    case 'published':
-      memoryBroker?.receive(message);
   }
 });
 send({ type: 'hello' });
@@ -119,8 +117,16 @@ async function stop(gateway: Gateway, reporter: Reporter, seconds: number): Prom
 async function brokerMaker({ worker, config }: Assignment, log: Log): Promise<(receiver: BrokerReceiver) => Broker> {
   if (config.redisUrl === '') {
     return (receiver) => {
-      memoryBroker = new MemoryBroker(primary, receiver);
-      return memoryBroker;
+      const link: RelayLink = new RelayLink(
+        workerEnd,
+        (kind, call, body) => broker.receive(kind, call, body),
+        (fault) => {
+          if (fault !== null) log.error('what came from the relay is no frame: this worker ends', { fault });
+          process.exit(70);
+        },
+      );
+      const broker = new MemoryBroker(link, receiver);
+      return broker;
     };
   }
   // Loaded only where it is used: ioredis costs a worker several megabytes.

@@ -18,8 +18,8 @@ export const PUBLISH_DEADLINE_MS = 2_000;
 
 export interface BrokerReceiver {
   /**
-   * A publication has arrived. Called in order, synchronously from the read that brought it; the payload may be a slice of
-   * a larger chunk, so that whoever keeps the publication calls `retain()`.
+   * A publication has arrived. Called in order, synchronously from the read that brought it; the payload is a slice of
+   * memory that the next read may overwrite, so that whoever keeps the publication calls `retain()`.
    */
   onPublication(publication: Publication): void;
 

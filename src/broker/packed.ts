@@ -1,4 +1,4 @@
-// Packed publications: what one turn published, as one run of bytes for the embedded broker's way over IPC.
+// Packed publications: what one turn published, as one run of bytes for the embedded broker's frames.
 //
 // Structured clone would make of each publication an array, strings and a Buffer, in the primary and again in each worker,
 // all alive until the last of the message is delivered: garbage that outlives the young generation. Packed, the primary
@@ -13,43 +13,45 @@ const HAS_EVENT = 1;
 const HAS_ID = 2;
 const FIXED_BYTES = 6;
 
-/** Packs publications in their order. */
-export function packPublications(publications: readonly Publication[]): Buffer {
+/** Bytes that these take when they are packed. */
+export function packedBytes(publications: readonly Publication[]): number {
   let bytes = 0;
-  for (const publication of publications) bytes += packedBytes(publication);
-  const packed = Buffer.allocUnsafe(bytes);
+  for (const publication of publications) bytes += packedBytesOfOne(publication);
+  return bytes;
+}
+
+/** Packs publications in their order into the first `packedBytes(publications)` of `packed`; returns how many that were. */
+export function packPublications(packed: Buffer, publications: readonly Publication[]): number {
   let at = 0;
   for (const publication of publications) at = packOne(packed, at, publication);
-  return packed;
+  return at;
 }
 
 /** Visits them in their order. Payloads are slices of `packed`: see `Publication.retain`. */
-export function unpackPublications(packed: Uint8Array, visit: (publication: Publication) => void): void {
-  // Structured clone keeps a Buffer a Buffer; other bytes are looked at in place.
-  const buffer = Buffer.isBuffer(packed) ? packed : Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
+export function unpackPublications(packed: Buffer, visit: (publication: Publication) => void): void {
   let at = 0;
   const take = (length: number): string => {
-    const text = buffer.toString('utf8', at, at + length);
+    const text = packed.toString('utf8', at, at + length);
     at += length;
     return text;
   };
-  while (at < buffer.length) {
-    const flags = buffer.readUInt8(at);
-    const channelBytes = buffer.readUInt8(at + 1);
-    const payloadBytes = buffer.readUInt32LE(at + 2);
+  while (at < packed.length) {
+    const flags = packed.readUInt8(at);
+    const channelBytes = packed.readUInt8(at + 1);
+    const payloadBytes = packed.readUInt32LE(at + 2);
     at += FIXED_BYTES;
-    const eventBytes = (flags & HAS_EVENT) === 0 ? -1 : buffer.readUInt8(at++);
-    const idBytes = (flags & HAS_ID) === 0 ? -1 : buffer.readUInt8(at++);
+    const eventBytes = (flags & HAS_EVENT) === 0 ? -1 : packed.readUInt8(at++);
+    const idBytes = (flags & HAS_ID) === 0 ? -1 : packed.readUInt8(at++);
     const channel = take(channelBytes);
     const event = eventBytes < 0 ? null : take(eventBytes);
     const id = idBytes < 0 ? null : take(idBytes);
-    const payload = buffer.subarray(at, at + payloadBytes);
+    const payload = packed.subarray(at, at + payloadBytes);
     at += payloadBytes;
     visit(new Publication(channel, payload, event, id));
   }
 }
 
-function packedBytes({ channel, payload, event, id }: Publication): number {
+function packedBytesOfOne({ channel, payload, event, id }: Publication): number {
   let bytes = FIXED_BYTES + Buffer.byteLength(channel) + payload.length;
   if (event !== null) bytes += 1 + Buffer.byteLength(event);
   if (id !== null) bytes += 1 + Buffer.byteLength(id);

@@ -8,60 +8,30 @@
 //
 // So one worker that hangs stops publishing on this broker until it reads on or is gone; the log says which one it is.
 //
-// Cost: one message a worker a turn, and a copy of its bytes for each worker (Node serializes for each channel anew).
+// Cost: a copy of what is published, and one write of it a worker and turn; a worker that is behind takes a copy of its own.
 
-import type { ToPrimary, ToWorker } from '../ipc.ts';
+import { type FrameKind, FrameWriter, GATHER_BYTES } from '../broker/relay-frames.ts';
+import type { FramePort } from '../broker/relay-link.ts';
 import type { Log } from '../log.ts';
 
 /** Most bytes that may wait for one worker to read them: the hard limit that Redis has for a subscriber. */
 const BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024;
 
-/** Bytes of publications after which a message is sent within the turn, so that messages stay small. */
-const MESSAGE_BYTES = 256 * 1024;
-
 /** A refusal is logged at most once in this time. */
 const LOG_PERIOD_MS = 5_000;
 
-/** The way to one worker. */
-export interface WorkerPort {
-  /**
-   * Sends in order. `flushed` is called once, later, when the kernel has taken the message or never will because the
-   * worker is gone.
-   */
-  send(message: ToWorker, flushed: () => void): void;
-}
-
-/** The part of a forked `ChildProcess` that `portToWorker` needs. */
-export interface IpcToWorker {
-  readonly connected: boolean;
-  send(message: ToWorker, handle: undefined, options: undefined, callback: (error: Error | null) => void): boolean;
-}
-
-/** A port over the primary's IPC channel to a worker: pass it the ChildProcess, `worker.process` of a cluster worker. */
-export function portToWorker(worker: IpcToWorker): WorkerPort {
-  return {
-    send(message, flushed) {
-      if (worker.connected) worker.send(message, undefined, undefined, flushed);
-      else setImmediate(flushed);
-    },
-  };
-}
-
-type Publish = Extract<ToPrimary, { type: 'publish' }>;
-
 interface Member {
   readonly id: number;
-  readonly port: WorkerPort;
-  /** Bytes sent or about to be sent, and not yet taken by the kernel. */
-  backlogBytes: number;
+  readonly port: FramePort;
 }
 
 export class Relay {
   readonly #log: Log;
   readonly #backlogLimitBytes: number;
   readonly #members = new Map<number, Member>();
-  #packed: Uint8Array[] = [];
-  #bytes = 0;
+  /** What this turn has brought. */
+  readonly #publications = new FrameWriter();
+  readonly #answer = new FrameWriter();
   #answers: { member: Member; call: number }[] = [];
   #immediate: NodeJS.Immediate | null = null;
   #loggedAt = Number.NEGATIVE_INFINITY;
@@ -71,60 +41,58 @@ export class Relay {
     this.#backlogLimitBytes = backlogLimitBytes;
   }
 
-  /** Worker `id` gets everything that is published from now on. It must be able to take `publications` messages. */
-  join(id: number, port: WorkerPort): void {
+  /** Worker `id` gets everything that is published from now on. */
+  join(id: number, port: FramePort): void {
     this.#flush();
-    this.#members.set(id, { id, port, backlogBytes: 0 });
+    this.#members.set(id, { id, port });
   }
 
-  /** Worker `id` is gone: its channel has closed. Unknown ids are ignored. */
+  /** Worker `id` is gone. Unknown ids are ignored. */
   leave(id: number): void {
     this.#members.delete(id);
   }
 
   /** Bytes that wait for worker `id` to read them; 0 when it has not joined. */
   backlogBytes(id: number): number {
-    return this.#members.get(id)?.backlogBytes ?? 0;
+    return this.#members.get(id)?.port.backlogBytes ?? 0;
   }
 
   /**
-   * Relays what worker `id` publishes, or refuses it; answers with `published` either way. A worker that has not joined
-   * is not answered, and so runs into its own deadline.
+   * Takes a frame from worker `id`: relays what it publishes, or refuses it, and answers with `published` either way. A
+   * worker that has not joined is not answered, and so runs into its own deadline.
    */
-  publish(id: number, message: Publish): void {
+  receive(id: number, kind: FrameKind, call: number, body: Buffer): void {
     const publisher = this.#members.get(id);
-    if (publisher === undefined) {
-      this.#log.warn('a worker that has not joined the relay publishes', { worker: id });
+    if (publisher === undefined || kind !== 'publish') {
+      this.#log.warn('the relay was sent what it does not expect', { worker: id, kind });
       return;
     }
-    const bytes = message.packed.byteLength;
-    const behind = this.#behind(bytes);
+    const behind = this.#behind(body.length);
     if (behind !== null) {
-      this.#refuse(publisher, message.call, behind);
+      this.#refuse(publisher, call, behind);
       return;
     }
-    for (const member of this.#members.values()) member.backlogBytes += bytes;
-    if (bytes > 0) this.#packed.push(message.packed);
-    this.#bytes += bytes;
-    this.#answers.push({ member: publisher, call: message.call });
-    if (this.#bytes >= MESSAGE_BYTES) this.#flush();
+    if (!this.#publications.fits(body.length)) this.#flush();
+    if (body.length > 0) body.copy(this.#publications.add('publications', 0, body.length));
+    this.#answers.push({ member: publisher, call });
+    if (this.#publications.bytes >= GATHER_BYTES) this.#flush();
     else this.#immediate ??= setImmediate(() => this.#flush());
   }
 
   /** A worker whose backlog has no room for `bytes` more; one with no backlog always has, whatever the size. */
-  #behind(bytes: number): Member | null {
-    for (const member of this.#members.values()) {
-      if (member.backlogBytes > 0 && member.backlogBytes + bytes > this.#backlogLimitBytes) return member;
+  #behind(bytes: number): { id: number; backlogBytes: number } | null {
+    for (const { id, port } of this.#members.values()) {
+      const backlogBytes = port.backlogBytes + this.#publications.bytes;
+      if (backlogBytes > 0 && backlogBytes + bytes > this.#backlogLimitBytes) return { id, backlogBytes };
     }
     return null;
   }
 
-  #refuse(publisher: Member, call: number, behind: Member): void {
+  #refuse(publisher: Member, call: number, behind: { id: number; backlogBytes: number }): void {
     const { id, backlogBytes } = behind;
-    const error = `worker ${id} is ${backlogBytes} bytes behind; nothing was published`;
     // Earlier calls of the same worker are answered first: answers come in the order of the calls.
     this.#flush();
-    publisher.port.send({ type: 'published', call, error }, ignore);
+    this.#tell(publisher, call, `worker ${id} is ${backlogBytes} bytes behind; nothing was published`);
     const now = performance.now();
     if (now - this.#loggedAt < LOG_PERIOD_MS) return;
     this.#loggedAt = now;
@@ -135,23 +103,23 @@ export class Relay {
   #flush(): void {
     if (this.#immediate !== null) clearImmediate(this.#immediate);
     this.#immediate = null;
-    const packed = this.#packed;
-    const bytes = this.#bytes;
     const answers = this.#answers;
-    this.#packed = [];
-    this.#bytes = 0;
     this.#answers = [];
+    if (this.#publications.bytes > 0) this.#sendToAll();
+    for (const { member, call } of answers) this.#tell(member, call, '');
+  }
 
-    if (packed.length > 0) {
-      const message: ToWorker = { type: 'publications', packed };
-      for (const member of this.#members.values()) {
-        member.port.send(message, () => {
-          member.backlogBytes -= bytes;
-        });
-      }
-    }
-    for (const { member, call } of answers) member.port.send({ type: 'published', call, error: null }, ignore);
+  #sendToAll(): void {
+    const frames = this.#publications.take();
+    let needed = false;
+    for (const { port } of this.#members.values()) if (!port.send(frames)) needed = true;
+    if (needed) this.#publications.leave();
+  }
+
+  /** Answers a call: with why it was refused, or with nothing. */
+  #tell({ port }: Member, call: number, refusal: string): void {
+    const bytes = Buffer.from(refusal);
+    bytes.copy(this.#answer.add('published', call, bytes.length));
+    if (!port.send(this.#answer.take())) this.#answer.leave();
   }
 }
-
-function ignore(): void {}

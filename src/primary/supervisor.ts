@@ -11,6 +11,8 @@
 
 import cluster from 'node:cluster';
 import type { Config } from '../../config/config.ts';
+import type { FrameKind } from '../broker/relay-frames.ts';
+import { RELAY_LINK_FD, STDIO_WITH_LINK } from '../broker/relay-link.ts';
 import { LongwireError } from '../errors.ts';
 import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
@@ -33,7 +35,7 @@ export interface SupervisorOptions {
   tls?: TlsIdentity | null;
   table: WorkerTable;
   /** The embedded broker's middle: each worker joins it right before its assignment is sent. */
-  relay: Pick<Relay, 'join' | 'leave' | 'publish'>;
+  relay: Pick<Relay, 'join' | 'leave' | 'receive'>;
   log: Log;
   /** For tests; the defaults are those of production. */
   readyDeadlineMs?: number;
@@ -112,7 +114,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#state = 'starting';
     // With `shared` every worker accepts from one socket; with `reuseport` each has its own and the policy has no say.
     cluster.schedulingPolicy = cluster.SCHED_NONE;
-    cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', silent: false });
+    cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', stdio: stdioFor(config) });
     this.#options.log.debug('starting workers', { workers: config.workers, accept: config.accept });
     return new Promise((resolve, reject) => {
       this.#startOutcome = { resolve, reject };
@@ -149,7 +151,7 @@ export class Supervisor implements WorkerProcessOwner {
   // ---- what workers do
 
   onMessage(worker: WorkerProcess, message: ToPrimary, descriptor: Descriptor | null): void {
-    const { table, relay } = this.#options;
+    const { table } = this.#options;
     const { row } = worker;
     // Read from the channel of a process that is gone: its last numbers count, all else is for nobody.
     // A connection that it gave is nobody else's either, and goes on.
@@ -174,9 +176,6 @@ export class Supervisor implements WorkerProcessOwner {
       case 'broker':
         row.brokerState = message.state;
         break;
-      case 'publish':
-        relay.publish(worker.id, message);
-        break;
       case 'hand-over':
         this.#handOvers.pass(worker, message.number, this.#readyWorker(message.to), message.cargo, descriptor);
         break;
@@ -184,6 +183,14 @@ export class Supervisor implements WorkerProcessOwner {
         this.#handOvers.taken(worker, message.number, message.taken);
         break;
     }
+  }
+
+  onFrame(worker: WorkerProcess, kind: FrameKind, call: number, body: Buffer): void {
+    this.#options.relay.receive(worker.id, kind, call, body);
+  }
+
+  onLinkFault(worker: WorkerProcess, fault: string): void {
+    this.#options.log.error('a worker sent the relay what is no frame', { worker: worker.id, fault });
   }
 
   onExit(worker: WorkerProcess, ending: Ending): void {
@@ -226,7 +233,7 @@ export class Supervisor implements WorkerProcessOwner {
     slot.held = port === null;
     if (port === null) return;
     slot.port = port;
-    relay.join(slot.id, slot.worker.port);
+    if (slot.worker.link !== null) relay.join(slot.id, slot.worker.link);
     const assignment = { worker: slot.id, config: { ...config, port }, connectionLimit, tls: this.#tls };
     slot.worker.send({ type: 'assign', assignment });
   }
@@ -377,6 +384,11 @@ export class Supervisor implements WorkerProcessOwner {
     if (slot === undefined) throw new RangeError(`there is no slot ${worker.id}`);
     return slot;
   }
+}
+
+/** A link for each worker where the embedded broker needs one. */
+function stdioFor({ redisUrl }: Config): ('inherit' | 'ipc' | 'pipe')[] {
+  return redisUrl === '' ? [...STDIO_WITH_LINK] : STDIO_WITH_LINK.slice(0, RELAY_LINK_FD);
 }
 
 function tell(worker: WorkerProcess, last: boolean): void {

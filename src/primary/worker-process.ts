@@ -6,9 +6,11 @@
 
 import type { SendHandle } from 'node:child_process';
 import cluster, { type Worker } from 'node:cluster';
+import type { FrameKind } from '../broker/relay-frames.ts';
+import type { RelayLink } from '../broker/relay-link.ts';
 import { errorText } from '../errors.ts';
 import type { Descriptor, ToPrimary, ToWorker } from '../ipc.ts';
-import { portToWorker, type WorkerPort } from './relay.ts';
+import { linkToWorker } from './worker-link.ts';
 import type { WorkerRow, WorkerTable } from './worker-table.ts';
 
 /** How a process ended: an exit code or a signal, or the text of why it could not be started. */
@@ -21,14 +23,18 @@ export interface Ending {
 export interface WorkerProcessOwner {
   /** `descriptor` is the connection's that came along; whoever takes the message closes it. */
   onMessage(worker: WorkerProcess, message: ToPrimary, descriptor: Descriptor | null): void;
+  /** From the embedded broker's link; `body` is for the time of the call. */
+  onFrame(worker: WorkerProcess, kind: FrameKind, call: number, body: Buffer): void;
+  /** What came by the link is no frame. The link is closed, and the worker leaves because of it. */
+  onLinkFault(worker: WorkerProcess, fault: string): void;
   onExit(worker: WorkerProcess, ending: Ending): void;
   onSettled(worker: WorkerProcess): void;
 }
 
 export class WorkerProcess {
   readonly row: WorkerRow;
-  /** For the relay, which wants to know how far behind the worker is. */
-  readonly port: WorkerPort;
+  /** Of the embedded broker; null on another one, or where nothing was forked. */
+  readonly link: RelayLink | null;
   readonly #owner: WorkerProcessOwner;
   readonly #worker: Worker | null;
   #exited = false;
@@ -45,7 +51,7 @@ export class WorkerProcess {
     }
     this.#worker = worker;
     this.row = table.begin(id, worker?.process.pid ?? null);
-    this.port = worker === null ? NOWHERE : portToWorker(worker.process);
+    this.link = worker === null ? null : this.#linkTo(worker);
     worker?.on('message', (message: ToPrimary, descriptor: unknown) =>
       this.#owner.onMessage(this, message, (descriptor ?? null) as Descriptor | null),
     );
@@ -78,6 +84,16 @@ export class WorkerProcess {
     this.#worker?.process.kill('SIGKILL');
   }
 
+  #linkTo(worker: Worker): RelayLink | null {
+    return linkToWorker(
+      worker.process,
+      (kind, call, body) => this.#owner.onFrame(this, kind, call, body),
+      (fault) => {
+        if (fault !== null) this.#owner.onLinkFault(this, fault);
+      },
+    );
+  }
+
   #notStarted(error: string): void {
     this.#exit({ code: null, signal: null, error });
     this.#close();
@@ -86,6 +102,7 @@ export class WorkerProcess {
   #exit(ending: Ending): void {
     if (this.#exited) return;
     this.#exited = true;
+    this.link?.destroy();
     this.#owner.onExit(this, ending);
     this.#settle();
   }
@@ -100,12 +117,6 @@ export class WorkerProcess {
     if (this.#exited && this.#closed) this.#owner.onSettled(this);
   }
 }
-
-const NOWHERE: WorkerPort = {
-  send(_message, flushed) {
-    setImmediate(flushed);
-  },
-};
 
 /** Given to `send`, so that a failure is handed over instead of being emitted as an 'error' event. */
 function ignoreError(): void {}

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PUBLISH_DEADLINE_MS } from '../../src/broker/broker.ts';
-import { MemoryBroker, portToPrimary } from '../../src/broker/memory.ts';
-import { packPublications } from '../../src/broker/packed.ts';
-import type { ToPrimary } from '../../src/ipc.ts';
+import { MemoryBroker } from '../../src/broker/memory.ts';
+import { packedBytes, packPublications } from '../../src/broker/packed.ts';
+import { type FrameKind, FrameReader } from '../../src/broker/relay-frames.ts';
 import { Publication } from '../../src/publication.ts';
 import { describeBroker } from './conformance.ts';
 import { Recorder, type Written } from './recorder.ts';
@@ -84,74 +84,69 @@ describe('the memory broker', () => {
   const one = [new Publication('a', Buffer.from('x'))];
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-  async function started(send: (message: ToPrimary) => boolean): Promise<{ broker: MemoryBroker; recorder: Recorder }> {
-    const recorder = new Recorder();
-    const broker = new MemoryBroker({ send }, recorder);
-    await broker.start();
-    return { broker, recorder };
+  function packed(publications: Publication[]): Buffer {
+    const bytes = Buffer.alloc(packedBytes(publications));
+    packPublications(bytes, publications);
+    return bytes;
   }
 
-  it('sends the calls of one turn as one message and settles them with one answer', async () => {
-    const sent: ToPrimary[] = [];
-    const { broker } = await started((message) => sent.push(message) > 0);
+  /** `sent` has what the broker sent, each frame with a copy of its body. */
+  async function started() {
+    const recorder = new Recorder();
+    const sent: [kind: FrameKind, call: number, body: Buffer][] = [];
+    const reader = new FrameReader((kind, call, body) => sent.push([kind, call, Buffer.from(body)]));
+    const send = (frames: Buffer): boolean => {
+      assert.equal(reader.push(frames), null);
+      return true;
+    };
+    const broker = new MemoryBroker({ send, backlogBytes: 0 }, recorder);
+    await broker.start();
+    return { broker, recorder, sent };
+  }
+
+  it('sends the calls of one turn as one frame and settles them with one answer', async () => {
+    const { broker, sent } = await started();
     const calls = [broker.publish(one), broker.publish([]), broker.publish([...one, ...one])];
     assert.deepEqual(sent, []);
     await turn();
-    assert.deepEqual(sent, [{ type: 'publish', call: 1, packed: packPublications([...one, ...one, ...one]) }]);
-    broker.receive({ type: 'published', call: 1, error: null });
+    assert.deepEqual(sent, [['publish', 1, packed([...one, ...one, ...one])]]);
+    broker.receive('published', 1, Buffer.alloc(0));
     await Promise.all(calls);
     assert.ok(broker.roundTripSeconds > 0);
   });
 
-  it('takes answers to calls that it no longer has, and messages that are not its own', async () => {
-    const { broker, recorder } = await started(() => true);
-    broker.receive({ type: 'published', call: 7, error: null });
-    broker.receive({ type: 'drain', seconds: 1 });
+  it('fails a call with the reason that the relay gives', async () => {
+    const { broker } = await started();
+    const call = broker.publish(one);
+    await turn();
+    broker.receive('published', 1, Buffer.from('worker 2 is away'));
+    await assert.rejects(call, { kind: 'unavailable', message: 'worker 2 is away' });
+  });
+
+  it('takes answers to calls that it no longer has, and frames that are not for workers', async () => {
+    const { broker, recorder } = await started();
+    broker.receive('published', 7, Buffer.alloc(0));
+    broker.receive('publish', 1, packed(one));
     assert.deepEqual(recorder.entries, [{ type: 'state', state: 'up' }]);
   });
 
-  it('is down once the primary is gone', async () => {
-    const { broker, recorder } = await started(() => false);
-    await assert.rejects(broker.publish(one), {
-      kind: 'unavailable',
-      message: /primary is gone; nothing was published/,
-    });
-    assert.equal(recorder.state, 'down');
-    await assert.rejects(broker.publish(one), { kind: 'unavailable' });
-  });
-
   it('fails a call without an answer at the deadline, and takes no notice of one that comes later', async () => {
-    const { broker } = await started(() => true);
+    const { broker } = await started();
     const begin = performance.now();
     await assert.rejects(broker.publish(one), { kind: 'unavailable', message: /may or may not have been taken/ });
     const waitedMs = performance.now() - begin;
     assert.ok(waitedMs > PUBLISH_DEADLINE_MS - 50 && waitedMs < PUBLISH_DEADLINE_MS + 500);
-    broker.receive({ type: 'published', call: 1, error: null });
+    broker.receive('published', 1, Buffer.alloc(0));
   });
 
   it('delivers and publishes nothing once it is stopped', async () => {
-    const { broker, recorder } = await started(() => true);
+    const { broker, recorder } = await started();
     const call = broker.publish(one);
     const refused = assert.rejects(call, { kind: 'unavailable', message: /stopped; nothing was published/ });
     await broker.stop();
     await refused;
-    broker.receive({ type: 'publications', packed: [packPublications(one)] });
+    broker.receive('publications', 0, packed(one));
     assert.deepEqual(recorder.publications, []);
     await assert.rejects(broker.publish(one), { kind: 'unavailable' });
-  });
-
-  it('looks at bytes that are no Buffer in place', async () => {
-    const { broker, recorder } = await started(() => true);
-    const packed = packPublications(one);
-    const bytes = new Uint8Array([9, ...packed, 9]).subarray(1, packed.length + 1);
-    broker.receive({ type: 'publications', packed: [bytes] });
-    assert.deepEqual(recorder.publications, [['a', Buffer.from('x'), null, null]]);
-  });
-
-  it('has no way to the primary over a channel that is closed or was never there', () => {
-    const hello: ToPrimary = { type: 'hello' };
-    assert.equal(portToPrimary({ connected: false, send: () => true }).send(hello), false);
-    assert.equal(portToPrimary({ connected: true }).send(hello), false);
-    assert.equal(portToPrimary({ connected: true, send: () => false }).send(hello), true);
   });
 });

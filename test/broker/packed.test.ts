@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { packPublications, unpackPublications } from '../../src/broker/packed.ts';
+import { packedBytes, packPublications, unpackPublications } from '../../src/broker/packed.ts';
 import { Publication } from '../../src/publication.ts';
 
 const name = fc.string({ unit: 'grapheme', maxLength: 60 }).filter((text) => Buffer.byteLength(text) <= 255);
@@ -13,7 +13,9 @@ const publication = fc
 
 function roundTrip(publications: Publication[]): Publication[] {
   const out: Publication[] = [];
-  unpackPublications(packPublications(publications), (each) => out.push(each));
+  const packed = Buffer.alloc(packedBytes(publications));
+  assert.equal(packPublications(packed, publications), packed.length);
+  unpackPublications(packed, (each) => out.push(each));
   return out;
 }
 

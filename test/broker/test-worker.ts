@@ -1,12 +1,12 @@
 // A worker for broker tests: a forked process that holds one broker, does what the test says and tells what the broker told.
 //
-// The same channel carries the embedded broker's own messages, as it does in the gateway; the test's are told apart by
-// `test`. Entries are gathered for a turn, so that a flood of publications is not one message each.
+// The embedded broker has its own link, as it has in the gateway; the channel is the test's. Entries are gathered for a
+// turn, so that a flood of publications is not one message each.
 
 import type { Broker, BrokerReceiver } from '../../src/broker/broker.ts';
-import { MemoryBroker, portToPrimary } from '../../src/broker/memory.ts';
+import { MemoryBroker } from '../../src/broker/memory.ts';
+import { RelayLink, workerEnd } from '../../src/broker/relay-link.ts';
 import { LongwireError } from '../../src/errors.ts';
-import type { ToPrimary, ToWorker } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { Publication } from '../../src/publication.ts';
 import { type Entry, entryOf, type Written } from './recorder.ts';
@@ -52,7 +52,13 @@ const receiver: BrokerReceiver = {
 
 async function start(redis: { url: string; prefix: string } | null): Promise<void> {
   if (redis === null) {
-    broker = new MemoryBroker(portToPrimary(process), receiver);
+    const link: RelayLink = new RelayLink(
+      workerEnd,
+      (kind, call, body) => memory.receive(kind, call, body),
+      () => process.exit(),
+    );
+    const memory = new MemoryBroker(link, receiver);
+    broker = memory;
   } else {
     const { RedisBroker } = await import('../../src/broker/redis.ts');
     const log = createLog('debug', 'test worker', (line) => say({ test: 'log', line: JSON.parse(line) }));
@@ -74,10 +80,8 @@ async function publish(call: number, publications: Written[]): Promise<void> {
   }
 }
 
-process.on('message', (message: ToTestWorker | ToWorker) => {
-  if (!('test' in message)) {
-    if (broker instanceof MemoryBroker) broker.receive(message);
-  } else if (message.test === 'start') {
+process.on('message', (message: ToTestWorker) => {
+  if (message.test === 'start') {
     void start(message.redis);
   } else {
     void publish(message.call, message.publications);
@@ -86,5 +90,3 @@ process.on('message', (message: ToTestWorker | ToWorker) => {
 process.on('disconnect', () => process.exit());
 
 say({ test: 'loaded' });
-
-export type FromWorkerProcess = FromTestWorker | ToPrimary;

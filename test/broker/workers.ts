@@ -1,12 +1,15 @@
 // Forked workers around one broker, with the test in the primary's place: it holds the relay of the embedded broker.
 
+import assert from 'node:assert/strict';
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { STDIO_WITH_LINK } from '../../src/broker/relay-link.ts';
 import { createLog } from '../../src/log.ts';
-import { portToWorker, Relay } from '../../src/primary/relay.ts';
+import { Relay } from '../../src/primary/relay.ts';
+import { linkToWorker } from '../../src/primary/worker-link.ts';
 import { Recorder, type Written } from './recorder.ts';
-import type { FromTestWorker, FromWorkerProcess, ToTestWorker } from './test-worker.ts';
+import type { FromTestWorker, ToTestWorker } from './test-worker.ts';
 
 const PROGRAM = fileURLToPath(new URL('./test-worker.js', import.meta.url));
 
@@ -61,9 +64,17 @@ export class TestWorkers {
     const id = this.all.length + 1;
     const child = fork(PROGRAM, {
       serialization: 'advanced',
+      stdio: [...STDIO_WITH_LINK],
       env: { ...process.env, ...this.#options.env },
       execArgv: ['--enable-source-maps'],
     });
+    const link = linkToWorker(
+      child,
+      (kind, call, body) => {
+        if (this.relaying) this.relay.receive(id, kind, call, body);
+      },
+      (fault) => assert.equal(fault, null),
+    );
     const recorder = new Recorder();
     const log: TestWorker['log'] = [];
     const calls = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
@@ -87,11 +98,9 @@ export class TestWorkers {
     this.all.push(worker);
 
     const started = new Promise<void>((resolve, reject) => {
-      child.on('message', (message: FromWorkerProcess) => {
-        if (!('test' in message)) {
-          if (message.type === 'publish' && this.relaying) this.relay.publish(id, message);
-        } else if (message.test === 'loaded') {
-          if (this.#options.redis === null) this.relay.join(id, portToWorker(child));
+      child.on('message', (message: FromTestWorker) => {
+        if (message.test === 'loaded') {
+          if (this.#options.redis === null && link !== null) this.relay.join(id, link);
           say({ test: 'start', redis: this.#options.redis });
         } else if (message.test === 'started') {
           resolve();
@@ -108,6 +117,7 @@ export class TestWorkers {
       });
       child.once('exit', (code, signal) => {
         this.relay.leave(id);
+        link?.destroy();
         for (const call of calls.values()) call.reject(new Error(`worker ${id} is gone`));
         reject(new Error(`worker ${id} exited with ${code ?? signal}`));
       });

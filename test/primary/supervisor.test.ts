@@ -63,7 +63,7 @@ function rig({ behaviours, accept = 'shared', ...deadlines }: RigOptions): Rig {
     relay: {
       join: (id) => relayed.push(`+${id}`),
       leave: (id) => relayed.push(`-${id}`),
-      publish: () => {},
+      receive: () => {},
     },
     log: createLog('debug', 'primary', (line) => lines.push(JSON.parse(line))),
     ...deadlines,
@@ -205,6 +205,22 @@ describe('a worker that dies', () => {
     await waitUntil(() => row(1).generation === 2 && row(1).state === 'ready', 'a replacement');
     assert.equal(row(1).address?.port, port);
     assert.equal(await whoAnswers(port), 'worker 1\n');
+  });
+
+  it('is replaced when what it sends the relay is no frame; the others stay', async () => {
+    const { supervisor, row, lines } = rig({ behaviours: ['serve', 'garble'] });
+    await supervisor.start();
+    const told = () => lines.filter(({ text }) => text === 'a worker sent the relay what is no frame');
+    await waitUntil(() => told().length > 0, 'the fault to be logged');
+    process.env.STAND_IN_2 = 'serve';
+    assert.deepEqual(
+      told()
+        .slice(0, 1)
+        .map(({ level, worker, fault }) => [level, worker, fault]),
+      [['error', 2, 'a frame of 4 bytes']],
+    );
+    await waitUntil(() => row(2).generation >= 2 && row(2).state === 'ready', 'another worker 2');
+    assert.equal(row(1).generation, 1);
   });
 
   it('is tried again when its replacement cannot start', async () => {
