@@ -10,6 +10,10 @@ export interface Config {
   /** PEM files of the certificate, with its chain, and of its key; both empty for no TLS. */
   tlsCert: string;
   tlsKey: string;
+  /** Addresses and networks whose word on a client's address is taken; see address.ts for their form. */
+  trustedProxies: string[];
+  /** Whether connections begin with a header of the PROXY protocol. */
+  proxyProtocol: 'off' | 'on';
   /** `redis://` or `rediss://` with auth and database number; empty for the embedded broker. */
   redisUrl: string;
   /** Prefix of the channels in Redis. */

@@ -11,6 +11,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import * as v from 'valibot';
+import { parseNetwork } from './address.ts';
 import type { Config } from './config.ts';
 
 /** The fields that come from the environment; `apiKeyMade` says how one of them came about, `channelOptions` is in a file. */
@@ -43,6 +44,8 @@ const API_KEY_MIN_CHARACTERS = 16;
 const API_KEY_MAX_CHARACTERS = 512;
 /** Each preflight walks the list. */
 const CORS_ORIGIN_LIMIT = 100;
+/** Each connection of a proxy walks the list. */
+const TRUSTED_PROXY_LIMIT = 100;
 const REDIS_PREFIX_LIMIT_BYTES = 64;
 /** cluster keeps one channel and one process a worker; no machine has more cores than this today. */
 const WORKER_LIMIT = 1024;
@@ -62,6 +65,18 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     'Certificate and its chain, for TLS on the public port; read again on SIGHUP. Empty: no TLS.',
   ),
   tlsKey: knob('LONGWIRE_TLS_KEY', '', path('PEM'), "The certificate's private key, without a passphrase."),
+  trustedProxies: knob(
+    'LONGWIRE_TRUSTED_PROXIES',
+    '',
+    networks(),
+    "Proxies in front whose word on the client's address is taken. Empty: nobody's.",
+  ),
+  proxyProtocol: knob(
+    'LONGWIRE_PROXY_PROTOCOL',
+    'off',
+    oneOf('off', 'on'),
+    'Whether the proxies in front begin each connection with a PROXY header, v1 or v2. on: whoever sends none is rejected.',
+  ),
   redisUrl: secretKnob(
     'REDIS_URL',
     '',
@@ -362,11 +377,28 @@ function apiKey(): Kind<string> {
   return { unit: null, allowed, schema };
 }
 
+function networks(): Kind<string[]> {
+  const schema = v.pipe(
+    v.string(),
+    v.transform(listOf),
+    v.maxLength(TRUSTED_PROXY_LIMIT, `must be at most ${TRUSTED_PROXY_LIMIT} addresses and networks`),
+    v.check(
+      (list) => list.every((text) => parseNetwork(text) !== null),
+      'must be addresses, or networks with a length and no bits set beyond it, IPv4 written as IPv4',
+    ),
+  );
+  return { unit: null, allowed: 'addresses and networks with commas between: `10.0.0.0/8,2001:db8::7`', schema };
+}
+
+function listOf(text: string): string[] {
+  return text === '' ? [] : text.split(',').map((part) => part.trim());
+}
+
 /** Origins are compared as text with the `Origin` header, so they must be written as browsers send them. */
 function corsOrigins(): Kind<string[]> {
   const schema = v.pipe(
     v.string(),
-    v.transform((text) => (text === '' ? [] : text.split(',').map((part) => part.trim()))),
+    v.transform(listOf),
     v.maxLength(CORS_ORIGIN_LIMIT, `must be at most ${CORS_ORIGIN_LIMIT} origins`),
     v.check((list) => !list.includes('*') || list.length === 1, 'must be * alone or a list without it'),
     v.check(

@@ -89,6 +89,15 @@ const SCHEMA = v.pipe(
   ),
   v.forward(
     v.partialCheck(
+      [['proxyProtocol'], ['trustedProxies']],
+      (knobs: Pick<Knobs, 'proxyProtocol' | 'trustedProxies'>) =>
+        knobs.proxyProtocol === 'off' || knobs.trustedProxies.length > 0,
+      `must be off unless ${KNOBS.trustedProxies.environment} says who may send the header`,
+    ),
+    ['proxyProtocol'],
+  ),
+  v.forward(
+    v.partialCheck(
       [['port'], ['host'], ['adminPort'], ['adminHost']],
       (knobs: Pick<Knobs, 'port' | 'host' | 'adminPort' | 'adminHost'>) =>
         knobs.port === 0 || knobs.port !== knobs.adminPort || !overlap(knobs.host, knobs.adminHost),

@@ -42,6 +42,8 @@ export const REJECTIONS = [
   'unknown',
   /** 401, 403. */
   'not-allowed',
+  /** A proxy's connection without the PROXY header that it ought to begin with: 400. */
+  'proxy-header',
 ] as const;
 
 export type Rejection = (typeof REJECTIONS)[number];

@@ -40,6 +40,8 @@ export interface Cargo {
   kind: 'request';
   /** What was read of a request that is not answered. */
   bytes: Uint8Array;
+  /** The address that the giver knows its client by; '' where it keeps none. The descriptor may have come from a proxy. */
+  client: string;
 }
 
 /**

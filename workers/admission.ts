@@ -9,7 +9,7 @@
 
 import { errorText } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
-import { type AcceptState, rejectionIndex, transportIndex } from '../src/stats.ts';
+import { type AcceptState, transportIndex } from '../src/stats.ts';
 import { Connection } from './connection.ts';
 import type { Gateway } from './gateway.ts';
 import { Listener, type ListenerOptions, type ListeningAddress } from './wire/listener.ts';
@@ -80,8 +80,7 @@ export class Admission {
 
   /** TLS could not be spoken with a connection: one of those held, which closes by itself. */
   onTlsFault(code: string): void {
-    const { rejected } = this.gateway.counters;
-    rejected[rejectionIndex.malformed] = (rejected[rejectionIndex.malformed] as number) + 1;
+    this.gateway.countRejected('malformed');
     this.log.debug('a connection does not speak TLS as we do', { code });
   }
 
@@ -111,8 +110,7 @@ export class Admission {
     } else if (this.held <= this.limit + TURNED_AWAY_LIMIT) {
       connection.turnAway('capacity', 'the gateway holds as many connections as it may; try again later');
     } else {
-      const { rejected } = gateway.counters;
-      rejected[rejectionIndex.capacity] = (rejected[rejectionIndex.capacity] as number) + 1;
+      gateway.countRejected('capacity');
       connection.close('finished');
     }
   }

@@ -51,6 +51,7 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
     this.state = 'open';
     gateway.countTransport(transportIndex.http, -1);
     gateway.countTransport(transportIndex[encoding.transport], 1);
+    gateway.clients?.tell(this, 'opened', { transport: encoding.transport });
     this.wire.write(first);
     if (typeof channels === 'string') gateway.hub.subscribe(channels, this);
     else for (const channel of channels) gateway.hub.subscribe(channel, this);

@@ -7,7 +7,10 @@
 
 import { Connection } from './connection.ts';
 import type { Gateway } from './gateway.ts';
+import type { ConnectionState } from './request-connection.ts';
 
+/** Where a connection has asked nothing, unless it has begun to: then it has a request. */
+const SILENT: readonly ConnectionState[] = ['preface', 'head', 'idle'];
 const STEP_MS = 50;
 /** Beyond the window, for answers and FINs that are under way. */
 const GRACE_MS = 2_500;
@@ -19,7 +22,7 @@ export async function drain(gateway: Gateway, windowSeconds: number, heldCount: 
   gateway.wheel.forEach((timed) => {
     if (!(timed instanceof Connection)) return;
     if (timed.state === 'open') open.push(timed);
-    else if (timed.state === 'idle' || (timed.state === 'head' && timed.request === null)) idle.push(timed);
+    else if (SILENT.includes(timed.state) && timed.request === null) idle.push(timed);
   });
   for (const connection of idle) connection.finish('drained');
 

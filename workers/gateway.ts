@@ -7,10 +7,12 @@ import type { Config } from '../config/config.ts';
 import { NamespaceTable } from '../config/namespaces.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { Seldom } from '../src/broker/seldom.ts';
+import type { Rejection } from '../src/close-reason.ts';
 import type { Log } from '../src/log.ts';
 import type { Publication } from '../src/publication.ts';
-import { type BrokerState, type Counters, emptyCounters, TRANSPORTS } from '../src/stats.ts';
+import { type BrokerState, type Counters, emptyCounters, rejectionIndex, TRANSPORTS } from '../src/stats.ts';
 import { digestKey } from './api/key.ts';
+import { type Clients, clientsFor } from './clients.ts';
 import { Cors } from './cors.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
@@ -32,6 +34,8 @@ export class Gateway implements BrokerReceiver {
   readonly wheel: TimingWheel;
   readonly stalls: Stalls;
   readonly cors: Cors;
+  /** Null where nothing asks who the clients are. */
+  readonly clients: Clients | null;
   readonly apiKeyDigest: Buffer;
   readonly headDeadlineMs: number;
   readonly keepAliveMs: number;
@@ -67,6 +71,7 @@ export class Gateway implements BrokerReceiver {
     this.outboxLimitBytes = config.outboxLimitBytes;
     this.stalls = new Stalls(this.stallMs);
     this.cors = new Cors(config.corsOrigins);
+    this.clients = clientsFor(config, log, this.seldom);
     this.apiKeyDigest = digestKey(config.apiKey);
     this.draining = false;
     this.pendingBytes = 0;
@@ -97,6 +102,12 @@ export class Gateway implements BrokerReceiver {
 
   countTransport(index: number, by: 1 | -1): void {
     this.connections[index] = (this.connections[index] as number) + by;
+  }
+
+  countRejected(rejection: Rejection): void {
+    const { rejected } = this.counters;
+    const index = rejectionIndex[rejection];
+    rejected[index] = (rejected[index] as number) + 1;
   }
 
   // What the broker says.

@@ -83,7 +83,14 @@ async function run(assignment: Assignment): Promise<void> {
   admission = new Admission(
     gateway,
     connectionLimit,
-    { host: config.host, port: config.port, reusePort: config.accept === 'reuseport', kind: wire.kind, tls },
+    {
+      host: config.host,
+      port: config.port,
+      reusePort: config.accept === 'reuseport',
+      kind: wire.kind,
+      tls,
+      secureLater: config.proxyProtocol === 'on',
+    },
     (room) => send({ type: 'room', room }),
   );
   const admit = (wire: Wire): Connection | null => admission?.adopt(wire) ?? null;

@@ -3,8 +3,9 @@
 //
 //                 ┌──────────── kept alive ────────────┐
 //   accepted ─▶ head ─▶ (body) ─▶ (busy) ─▶ answered ─▶ idle ─▶ head …
-//                 │                            └─▶ blocked (answers not read) ─▶ idle
-//                 └─▶ open: held, see connection.ts
+//      │       ▲  │                            └─▶ blocked (answers not read) ─▶ idle
+//      │       │  └─▶ open: held, see connection.ts
+//      └─▶ preface: the PROXY header, where one is expected; within the head's deadline
 //   head ─▶ moving (not read, its descriptor on its way) ─▶ another worker's; see moving/
 //   any of them ─▶ closing (FIN sent, waiting for the peer's) ─▶ closed, or straight to closed
 //
@@ -14,7 +15,8 @@
 
 import type { CloseReason, Rejection } from '../src/close-reason.ts';
 import { errorText } from '../src/errors.ts';
-import { closeReasonIndex, rejectionIndex } from '../src/stats.ts';
+import { closeReasonIndex } from '../src/stats.ts';
+import type { Refusal } from './clients.ts';
 import type { Encoding } from './encoding.ts';
 import type { BodyHandler, Exchange, ServedAnswer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
@@ -23,12 +25,23 @@ import { BodyReader } from './http/body-reader.ts';
 import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
 import { PENDING_LIMIT_BYTES, PendingRequest } from './pending-request.ts';
+import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
 import type { WebSocketSession } from './websocket/session.ts';
 import { DRAIN_MARK_BYTES, type Wire, type WireOwner } from './wire/wire.ts';
 
-export type ConnectionState = 'head' | 'idle' | 'body' | 'busy' | 'blocked' | 'open' | 'moving' | 'closing' | 'closed';
+export type ConnectionState =
+  | 'preface'
+  | 'head'
+  | 'idle'
+  | 'body'
+  | 'busy'
+  | 'blocked'
+  | 'open'
+  | 'moving'
+  | 'closing'
+  | 'closed';
 
 /** How long a connection that we have ended waits for the peer's end, so that the last answer is not cut off by an RST. */
 const LINGER_MS = 2_000;
@@ -72,8 +85,20 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
 
   /** Begins: the peer has until the head deadline to say what it wants. */
   start(): void {
+    const { clients } = this.gateway;
     this.gateway.wheel.schedule(this, this.gateway.headDeadlineMs);
     this.wire.attach(this);
+    if (clients === null) return;
+    if (clients.expectsHeader) this.state = 'preface';
+    const refusal = clients.arrive(this);
+    if (refusal !== null) this.refuse(refusal);
+  }
+
+  /** Begins as one that another worker has given: nobody introduces it, and it is let in already. */
+  startKnown(client: string): void {
+    this.gateway.wheel.schedule(this, this.gateway.headDeadlineMs);
+    this.wire.attach(this);
+    this.gateway.clients?.welcome(this, client);
   }
 
   /** Begins and ends: there is no room, or no time, for this one. */
@@ -106,11 +131,14 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   }
 
   reject(status: number, text: string, rejection: Rejection, fields = '', headOnly = false): void {
-    const { rejected } = this.gateway.counters;
-    const index = rejectionIndex[rejection];
-    rejected[index] = (rejected[index] as number) + 1;
+    this.gateway.countRejected(rejection);
+    this.gateway.clients?.tell(this, 'rejected', { status, reason: text });
     this.wire.write(faultAnswer(status, text, fields, headOnly));
-    this.finish(rejection === 'malformed' ? 'malformed' : 'finished');
+    this.finish(rejection === 'malformed' || rejection === 'proxy-header' ? 'malformed' : 'finished');
+  }
+
+  private refuse({ status, text, rejection }: Refusal): void {
+    this.reject(status, text, rejection);
   }
 
   readBody(head: RequestHead, limitBytes: number, onBody: BodyHandler): void {
@@ -149,19 +177,21 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
       this.countClosed(reason);
       this.leave();
     }
-    this.state = 'closed';
-    this.gateway.wheel.cancel(this);
-    this.wire.destroy();
-    this.gateway.onConnectionClosed();
+    this.end();
   }
 
   /** Another worker serves it from now on: our copy of its descriptor closes, the connection does not. */
   leftForAnother(): void {
     if (this.state === 'closed') return;
+    this.gateway.counters.movedOut++;
+    this.end();
+  }
+
+  private end(): void {
     this.state = 'closed';
     this.gateway.wheel.cancel(this);
     this.wire.destroy();
-    this.gateway.counters.movedOut++;
+    this.gateway.clients?.left(this);
     this.gateway.onConnectionClosed();
   }
 
@@ -172,6 +202,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
       case 'open':
         this.onHeldTimer();
         return;
+      case 'preface':
       case 'head':
       case 'body':
         if (this.request === null) {
@@ -236,6 +267,9 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
           this.state = 'head';
           this.gateway.wheel.schedule(this, this.gateway.headDeadlineMs);
           break;
+        case 'preface':
+          at = this.readPreface(buffer, at, end);
+          break;
         case 'head':
           at = this.readHead(buffer, at, end);
           break;
@@ -255,6 +289,33 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
           return;
       }
     }
+  }
+
+  /** Reads on in the PROXY header; what follows it is TLS where that is on. Returns up to where it took the bytes. */
+  private readPreface(buffer: Buffer, start: number, end: number): number {
+    const { request, gateway, wire } = this;
+    const { clients } = gateway;
+    if (clients === null) return end;
+    request?.append(buffer, start, end);
+    const header =
+      request === null ? readProxyHeader(buffer, start, end) : readProxyHeader(request.bytes, 0, request.length);
+    if (header === null) {
+      if (request === null) this.keep(buffer, start, end);
+      else this.countRequest();
+      return end;
+    }
+    if (typeof header === 'string') {
+      this.refuse(clients.misintroduced(this, header));
+      return end;
+    }
+    // What lies beyond the header came with the newest bytes.
+    const past = request === null ? header.past : end - (request.length - header.past);
+    this.dropRequest();
+    this.state = 'head';
+    const secured = wire.secure(buffer.subarray(past, end));
+    const refusal = clients.introduce(this, header.client);
+    if (refusal !== null) this.refuse(refusal);
+    return secured ? end : past;
   }
 
   /** Reads on in the head and, once it is whole, routes it. Returns up to where it took the bytes. */
@@ -381,5 +442,10 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     const { closed } = this.gateway.counters;
     const index = closeReasonIndex[reason];
     closed[index] = (closed[index] as number) + 1;
+    const { clients, seldom } = this.gateway;
+    clients?.tell(this, 'closed', { reason });
+    if (reason !== 'slow-consumer') return;
+    const client = clients === null ? this.wire.peerAddress() : clients.addressOf(this);
+    seldom.say('info', 'slow-consumer', 'a slow consumer was closed', { client });
   }
 }

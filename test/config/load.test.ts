@@ -34,6 +34,25 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
   tlsCert: paths(),
   tlsKey: paths(),
   namespaces: paths(),
+  trustedProxies: {
+    initial: [],
+    good: [
+      ['127.0.0.1', ['127.0.0.1']],
+      ['10.0.0.0/8, 2001:db8::/32,::1', ['10.0.0.0/8', '2001:db8::/32', '::1']],
+      ['0.0.0.0/0', ['0.0.0.0/0']],
+    ],
+    bad: [
+      ['localhost', /must be addresses/],
+      ['10.0.0.1/8', /no bits set beyond/],
+      ['10.0.0.0/33', /must be addresses/],
+      ['127.0.0.1,', /must be addresses/],
+      ['127.0.0.1 ::1', /must be addresses/],
+      ['[::1]', /must be addresses/],
+      ['127.0.0.1:80', /must be addresses/],
+      [Array.from({ length: 101 }, (_, i) => `10.0.0.${i}`).join(','), /at most 100/],
+    ],
+  },
+  proxyProtocol: names('off', ['off', 'on']),
   redisUrl: {
     initial: '',
     good: [
@@ -164,6 +183,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
 const BESIDE: Partial<Record<KnobField, Environment>> = {
   tlsCert: { LONGWIRE_TLS_KEY: 'key.pem' },
   tlsKey: { LONGWIRE_TLS_CERT: 'cert.pem' },
+  proxyProtocol: { LONGWIRE_TRUSTED_PROXIES: '127.0.0.1' },
   workers: { LONGWIRE_MAX_CONNECTIONS: 'auto' },
   maxConnections: { LONGWIRE_WORKERS: '1' },
   outboxLimitBytes: { LONGWIRE_PAYLOAD_LIMIT_BYTES: '1' },
@@ -287,6 +307,14 @@ describe('rules between knobs', () => {
     assert.equal(fault?.name, 'LONGWIRE_WIRE');
     assert.equal(fault?.value, 'handle');
     for (const wire of ['auto', 'socket']) loaded({ ...tls, LONGWIRE_WIRE: wire });
+  });
+
+  it('PROXY headers are taken from somebody', () => {
+    const [fault, ...more] = faults({ LONGWIRE_PROXY_PROTOCOL: 'on' });
+    assert.deepEqual(more, []);
+    assert.equal(fault?.name, 'LONGWIRE_PROXY_PROTOCOL');
+    assert.match(fault?.problem ?? '', /LONGWIRE_TRUSTED_PROXIES/);
+    loaded({ LONGWIRE_TRUSTED_PROXIES: '127.0.0.1' });
   });
 
   it('the two ports differ wherever their addresses meet', () => {

@@ -69,6 +69,20 @@ describe('the head deadline', () => {
     assert.deepEqual([peer.statuses, peer.state, closedOf(test.gateway)], [[408], 'closing', ['head-timeout']]);
   });
 
+  it('is one for a PROXY header and the head behind it', () => {
+    test = makeGateway({ proxyProtocol: 'on', trustedProxies: ['192.0.2.0/24'], headDeadlineSeconds: HEAD_MS / 1_000 });
+    const peer = new Peer(test.gateway);
+    pass(HEAD_MS / 2);
+    peer.send('PROXY TCP4 203.0.113.9 192.0.2.1 1 1\r\n');
+    pass(HEAD_MS / 4);
+    peer.send('GET ');
+    leavesAt(peer, HEAD_MS / 4);
+    assert.deepEqual([peer.statuses, peer.state, closedOf(test.gateway)], [[408], 'closing', ['head-timeout']]);
+    const silent = new Peer(test.gateway);
+    leavesAt(silent, HEAD_MS);
+    assert.deepEqual([silent.state, silent.text], ['closed', '']);
+  });
+
   it('holds for a body anew, and not for each of its bytes', () => {
     const peer = new Peer(test.gateway);
     const [head, body] = publishRequest('a', 'x'.repeat(1_000)).split('\r\n\r\n') as [string, string];

@@ -13,6 +13,8 @@ export class MemoryWire implements Wire {
   outboxBytes = 0;
   outboxEntries = 0;
   paused = false;
+  /** Whom the kernel says we speak to. */
+  peer = '192.0.2.1';
   /** What we have done to it: 'ended' once our FIN is out, which waits for the outbox. */
   state: 'open' | 'ending' | 'ended' | 'destroyed' = 'open';
   /** Whether the kernel takes no more bytes: the peer does not read. */
@@ -37,6 +39,10 @@ export class MemoryWire implements Wire {
     this.#outbox.push(buffer);
     this.outboxBytes += buffer.length;
     this.outboxEntries = this.#outbox.length - 1;
+  }
+
+  secure(_rest: Buffer): boolean {
+    return false;
   }
 
   pause(): void {
@@ -66,7 +72,7 @@ export class MemoryWire implements Wire {
   }
 
   peerAddress(): string {
-    return '192.0.2.1:1024';
+    return this.peer;
   }
 
   // The peer's side.

@@ -69,7 +69,9 @@ export class HandOver {
     const all = Buffer.concat(shared.unread === null ? [bytes] : [bytes, shared.unread]);
     connection.state = 'moving';
     this.gateway.wheel.schedule(connection, DEADLINE_MS);
-    const given = { connection, slot, descriptor: shared.descriptor, cargo: { kind: 'request' as const, bytes: all } };
+    const client = this.gateway.clients?.addressOf(connection) ?? '';
+    const cargo = { kind: 'request' as const, bytes: all, client };
+    const given = { connection, slot, descriptor: shared.descriptor, cargo };
     if (inFlight.size < IN_FLIGHT_LIMIT) {
       this.send(given);
     } else {
@@ -121,7 +123,7 @@ export class HandOver {
       wire?.destroy();
       return;
     }
-    connection.start();
+    connection.startKnown(cargo.client);
     const bytes = Buffer.from(cargo.bytes.buffer, cargo.bytes.byteOffset, cargo.bytes.byteLength);
     if (bytes.length > 0) connection.onWireRead(bytes, bytes.length);
   }

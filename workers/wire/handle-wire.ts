@@ -17,7 +17,7 @@ import {
   type TcpHandle,
   type WriteRequest,
 } from './node-internals.ts';
-import { formatAddress, type Shared, type Wire, type WireOwner } from './wire.ts';
+import type { Shared, Wire, WireOwner } from './wire.ts';
 
 const READ_BUFFER_BYTES = 65_536;
 
@@ -73,6 +73,11 @@ export class HandleWire implements Wire {
     this.sent(request, status, buffer);
   }
 
+  /** A bare handle knows no TLS. */
+  secure(_rest: Buffer): boolean {
+    return false;
+  }
+
   pause(): void {
     this.handle?.readStop();
   }
@@ -108,8 +113,7 @@ export class HandleWire implements Wire {
 
   peerAddress(): string {
     const out: { address?: string; port?: number } = {};
-    if (this.handle === null || this.handle.getpeername(out) !== 0 || out.address === undefined) return '';
-    return formatAddress(out.address, out.port ?? 0);
+    return this.handle === null || this.handle.getpeername(out) !== 0 ? '' : (out.address ?? '');
   }
 
   /** What became of a write that was tried at once: all gone, some left, or failed. */

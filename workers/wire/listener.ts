@@ -24,6 +24,8 @@ export interface ListenerOptions {
   kind: WireKind;
   /** What ends TLS on every connection, which must then be of the kind 'socket'; null, or none, for no TLS. */
   tls?: Tls | null;
+  /** Whether TLS begins when the wire is told so (`Wire.secure`), behind a PROXY header, and not with the accept. */
+  secureLater?: boolean;
 }
 
 export interface ListeningAddress {
@@ -111,10 +113,13 @@ export class Listener {
   }
 
   private async bind(port: number): Promise<Server> {
-    const { kind, host, reusePort, tls = null } = this.options;
+    const { kind, host, reusePort, tls = null, secureLater = false } = this.options;
     const server = createServer(SOCKET_OPTIONS);
     if (kind === 'socket') {
-      server.on('connection', (socket) => this.onWire(new SocketWire(tls === null ? socket : tls.secure(socket))));
+      server.on('connection', (socket) => {
+        if (tls === null || secureLater) this.onWire(new SocketWire(socket, tls));
+        else this.onWire(new SocketWire(tls.secure(socket)));
+      });
     }
     const options: ListenOptions & { reusePort?: boolean } = { port, backlog: BACKLOG };
     if (host !== '') options.host = host;

@@ -6,7 +6,8 @@
 
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Descriptor } from '../../src/ipc.ts';
-import { DRAIN_MARK_BYTES, formatAddress, type Shared, type Wire, type WireOwner } from './wire.ts';
+import type { Tls } from './tls.ts';
+import { DRAIN_MARK_BYTES, type Shared, type Wire, type WireOwner } from './wire.ts';
 
 interface WiredSocket extends Socket {
   wire: SocketWire | undefined;
@@ -23,14 +24,17 @@ export class SocketWire implements Wire {
   private state: 'open' | 'ending' | 'ended' | 'closed';
   /** 'ended': the peer's end came while paused and has still to be told. 'shared': the handle itself was stopped. */
   private reading: 'flowing' | 'paused' | 'ended' | 'shared';
+  /** What will speak TLS once `secure` is called; until then nothing is written, for it would be read as TLS. */
+  private awaitedTls: Tls | null;
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, awaitedTls: Tls | null = null) {
     this.socket = socket as WiredSocket;
     this.owner = null;
     this.waiting = null;
     this.waitingBytes = 0;
     this.state = 'open';
     this.reading = 'flowing';
+    this.awaitedTls = awaitedTls;
     this.socket.wire = this;
     // From the first moment: an 'error' that nobody hears takes the process down.
     socket.on('error', onError);
@@ -50,8 +54,23 @@ export class SocketWire implements Wire {
     this.socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('close', onClose);
   }
 
+  /** The accepted socket goes beneath one that speaks TLS, with what was read of that put back. */
+  secure(rest: Buffer): boolean {
+    const { socket, awaitedTls } = this;
+    if (socket === null || awaitedTls === null) return false;
+    this.awaitedTls = null;
+    socket.off('data', onData).off('end', onEnd).off('drain', onDrain).off('close', onClose).pause();
+    socket.wire = undefined;
+    if (rest.length > 0) socket.unshift(Buffer.from(rest));
+    const secured = awaitedTls.secure(socket) as Socket as WiredSocket;
+    this.socket = secured;
+    secured.wire = this;
+    secured.on('error', onError).on('data', onData).on('end', onEnd).on('drain', onDrain).on('close', onClose);
+    return true;
+  }
+
   write(buffer: Buffer): void {
-    if (this.state !== 'open' || this.socket === null) return;
+    if (this.state !== 'open' || this.socket === null || this.awaitedTls !== null) return;
     if (this.socket.writableNeedDrain) {
       if (this.waiting === null) this.waiting = [buffer];
       else this.waiting.push(buffer);
@@ -93,7 +112,7 @@ export class SocketWire implements Wire {
 
   share(): Shared | null {
     const { socket } = this;
-    if (socket === null || this.state !== 'open' || this.outboxBytes > 0) return null;
+    if (socket === null || this.state !== 'open' || this.outboxBytes > 0 || this.awaitedTls !== null) return null;
     if (this.reading === 'ended' || socket.readableEnded) return null;
     const descriptor = descriptorOf(socket);
     if (descriptor === null) return null;
@@ -108,8 +127,7 @@ export class SocketWire implements Wire {
   }
 
   peerAddress(): string {
-    const address = this.socket?.remoteAddress;
-    return address === undefined ? '' : formatAddress(address, this.socket?.remotePort ?? 0);
+    return this.socket?.remoteAddress ?? '';
   }
 
   onRead(chunk: Buffer): void {

@@ -43,6 +43,12 @@ export interface Wire {
   /** Takes a buffer to write. It must not be changed until it is out: shared frames never are. */
   write(buffer: Buffer): void;
 
+  /**
+   * The bytes so far were a proxy's word on the connection, and it begins here. `rest` is what has come behind them: taken,
+   * as the first bytes of TLS, where that is on and has waited for this (true), else the owner's to read.
+   */
+  secure(rest: Buffer): boolean;
+
   /** Stops and goes on reading. While paused, the peer's end is not noticed. */
   pause(): void;
   resume(): void;
@@ -61,10 +67,6 @@ export interface Wire {
    */
   share(): Shared | null;
 
-  /** The peer's 'address:port', brackets around IPv6; '' when the kernel no longer knows. */
+  /** The peer's address, without its port; '' when the kernel no longer knows. */
   peerAddress(): string;
-}
-
-export function formatAddress(address: string, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
