@@ -54,11 +54,15 @@ export class Clients {
     this.addresses = new Map();
   }
 
-  /** A connection was accepted. Returns why it may not stay, or null. */
-  arrive(connection: Arrival): Refusal | null {
+  /**
+   * A connection was accepted. Returns why it may not stay, or null; 'gone' where its peer has reset it already, so that
+   * the kernel knows no address any more: what it has left behind may yet be read, and is nobody's word.
+   */
+  arrive(connection: Arrival): Refusal | 'gone' | null {
     const peer = peerOf(connection);
+    if (peer === null) return 'gone';
     if (!this.expectsHeader) return this.meet(connection, peer);
-    if (peer !== null && this.trusts(peer)) return null;
+    if (this.trusts(peer)) return null;
     this.seldom.say('warn', 'not-trusted', 'a connection was rejected: its peer is not in LONGWIRE_TRUSTED_PROXIES', {
       peer: connection.wire.peerAddress(),
     });

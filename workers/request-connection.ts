@@ -91,7 +91,8 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     if (clients === null) return;
     if (clients.expectsHeader) this.state = 'preface';
     const refusal = clients.arrive(this);
-    if (refusal !== null) this.refuse(refusal);
+    if (refusal === 'gone') this.close('client-left');
+    else if (refusal !== null) this.refuse(refusal);
   }
 
   /** Begins as one that another worker has given: nobody introduces it, and it is let in already. */

@@ -12,12 +12,19 @@ export class Peer {
   readonly wire: MemoryWire;
   readonly connection: Connection;
 
-  /** Connects, as Admission does it. */
-  constructor(gateway: Gateway) {
+  /**
+   * Connects, as Admission does it.
+   *
+   * @param address What the kernel says of it; '' where it has gone already.
+   * @param known Whom another worker, which gives it, knows it for.
+   */
+  constructor(gateway: Gateway, address = '192.0.2.1', known: string | null = null) {
     this.wire = new MemoryWire();
+    this.wire.peer = address;
     gateway.countTransport(transportIndex.http, 1);
     this.connection = new Connection(gateway, this.wire);
-    this.connection.start();
+    if (known === null) this.connection.start();
+    else this.connection.startKnown(known);
   }
 
   get state(): string {
