@@ -33,6 +33,7 @@ ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=build /app/src/broker/longwire.lua src/broker/longwire.lua
 COPY package.json LICENSE ./
 COPY deploy/healthcheck.mjs deploy/healthcheck.mjs
 USER node

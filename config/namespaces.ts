@@ -6,6 +6,10 @@
 // Cost: a slice and a look-up a publication where there are namespaces, a comparison where there are none.
 
 export interface NamespaceOptions {
+  /** Most publications kept of a channel; 0 for no history. */
+  historySize: number;
+  /** How long they are kept after the channel's last publication. */
+  historyTtlSeconds: number;
   /** Largest payload; 0 for LONGWIRE_PAYLOAD_LIMIT_BYTES. */
   payloadLimitBytes: number;
 }
@@ -15,7 +19,7 @@ export interface Namespaces {
   named: Record<string, NamespaceOptions>;
 }
 
-export const DEFAULT_OPTIONS: NamespaceOptions = { payloadLimitBytes: 0 };
+export const DEFAULT_OPTIONS: NamespaceOptions = { historySize: 0, historyTtlSeconds: 0, payloadLimitBytes: 0 };
 
 /** What holds without a file. */
 export const NO_NAMESPACES: Namespaces = { default: DEFAULT_OPTIONS, named: {} };
@@ -25,9 +29,13 @@ export class NamespaceTable {
   private readonly fallback: NamespaceOptions;
   private readonly named: Map<string, NamespaceOptions>;
 
+  /** Whether any channel has. */
+  readonly hasHistory: boolean;
+
   constructor(namespaces: Namespaces) {
     this.fallback = namespaces.default;
     this.named = new Map(Object.entries(namespaces.named));
+    this.hasHistory = [this.fallback, ...this.named.values()].some(({ historySize }) => historySize > 0);
   }
 
   of(channel: string): NamespaceOptions {

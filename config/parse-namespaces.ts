@@ -21,6 +21,7 @@ export interface NamespaceFault {
 
 const NAME_LIMIT_BYTES = 64;
 const NAMESPACE_LIMIT = 1_000;
+const DAY_SECONDS = 86_400;
 
 /** Valibot takes arrays for objects. */
 const OBJECT = v.custom<object>(
@@ -29,9 +30,18 @@ const OBJECT = v.custom<object>(
 );
 
 const OPTION_ENTRIES = {
+  history_size: whole(0, 10_000),
+  history_ttl_seconds: whole(0, 30 * DAY_SECONDS),
   payload_limit_bytes: whole(1, 64 * 1024 * 1024),
 };
-const OPTIONS = v.pipe(OBJECT, v.strictObject(OPTION_ENTRIES));
+const OPTIONS = v.pipe(
+  OBJECT,
+  v.strictObject(OPTION_ENTRIES),
+  v.check(
+    ({ history_size: size = 0, history_ttl_seconds: ttl = 0 }) => size > 0 === ttl > 0,
+    'must give both history_size and history_ttl_seconds, or neither',
+  ),
+);
 
 const FILE_ENTRIES = {
   default: v.optional(OPTIONS, {}),
@@ -83,8 +93,11 @@ export function parseNamespaces(
 }
 
 function optionsOf(given: v.InferOutput<typeof OPTIONS>): NamespaceOptions {
-  const { payload_limit_bytes: payloadLimitBytes = DEFAULT_OPTIONS.payloadLimitBytes } = given;
-  return { payloadLimitBytes };
+  return {
+    historySize: given.history_size ?? DEFAULT_OPTIONS.historySize,
+    historyTtlSeconds: given.history_ttl_seconds ?? DEFAULT_OPTIONS.historyTtlSeconds,
+    payloadLimitBytes: given.payload_limit_bytes ?? DEFAULT_OPTIONS.payloadLimitBytes,
+  };
 }
 
 function whole(min: number, max: number) {

@@ -11,8 +11,12 @@ export const ERRORS = {
   'method-not-found': { code: 104, status: 404 },
   'limit-exceeded': { code: 106, status: 413 },
   'bad-request': { code: 107, status: 400 },
+  /** What the call asks for is not switched on for that channel. */
+  'not-available': { code: 108, status: 400 },
   /** The broker cannot take publications now; nothing was published unless the message says otherwise. Try again. */
   unavailable: { code: 112, status: 503 },
+  /** What lies behind the position is no longer all there. */
+  gap: { code: 113, status: 409 },
 } as const;
 
 export type ErrorName = keyof typeof ERRORS;

@@ -13,6 +13,14 @@ export class Publication {
   readonly event: string | null;
   /** The publisher's own id, `id:` in SSE; null when the publisher gave none. */
   readonly id: string | null;
+  /** Its place in the broker's history, counted from 1; 0 where the channel has none, or while it is on its way there. */
+  offset: number;
+  /** Offset of the publication before it in its channel, or the highest that may have been; 0 when it is the first. */
+  previous: number;
+  /** What `offset` counts in; '' without one. */
+  epoch: string;
+  /** Published twice with the same key within some minutes, it is published once; null without one. */
+  idempotencyKey: string | null;
   frames: Buffer[] | null;
 
   constructor(channel: string, payload: Buffer, event: string | null = null, id: string | null = null) {
@@ -20,7 +28,19 @@ export class Publication {
     this.payload = payload;
     this.event = event;
     this.id = id;
+    this.offset = 0;
+    this.previous = 0;
+    this.epoch = '';
+    this.idempotencyKey = null;
     this.frames = null;
+  }
+
+  /** Gives it its place in the history. */
+  place(epoch: string, offset: number, previous: number): this {
+    this.epoch = epoch;
+    this.offset = offset;
+    this.previous = previous;
+    return this;
   }
 
   /**

@@ -32,10 +32,12 @@ describe('package.json', () => {
   });
 
   it('packs the compiled product, and no tests or benchmarks', () => {
-    assert.deepEqual(MANIFEST.files, ['dist/config', 'dist/src', 'dist/workers']);
+    const LUA = 'src/broker/longwire.lua';
+    assert.deepEqual(MANIFEST.files, ['dist/config', 'dist/src', 'dist/workers', LUA]);
+    assert.ok(projectFile('Dockerfile').includes(`COPY --from=build /app/${LUA} ${LUA}\n`));
     const build: { include: string[] } = JSON.parse(projectFile('tsconfig.build.json'));
     assert.deepEqual(
-      MANIFEST.files,
+      MANIFEST.files.filter((file) => file !== LUA),
       build.include.map((folder) => `dist/${folder}`),
     );
   });

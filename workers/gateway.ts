@@ -8,6 +8,7 @@ import { NamespaceTable } from '../config/namespaces.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { Seldom } from '../src/broker/seldom.ts';
 import type { Rejection } from '../src/close-reason.ts';
+import type { HistoryState } from '../src/history.ts';
 import type { Log } from '../src/log.ts';
 import type { Publication } from '../src/publication.ts';
 import { type BrokerState, type Counters, emptyCounters, rejectionIndex, TRANSPORTS } from '../src/stats.ts';
@@ -130,6 +131,8 @@ export class Gateway implements BrokerReceiver {
   onState(state: BrokerState): void {
     this.onBrokerState(state);
   }
+
+  onHistory(_state: HistoryState): void {}
 
   onGap(sinceMs: number): void {
     this.counters.gaps++;

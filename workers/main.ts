@@ -138,7 +138,13 @@ async function brokerMaker({ worker, config }: Assignment, log: Log): Promise<(r
   }
   // Loaded only where it is used: ioredis costs a worker several megabytes.
   const { RedisBroker } = await import('../src/broker/redis.ts');
-  const options = { url: config.redisUrl, prefix: config.redisPrefix, connectionName: `longwire-worker-${worker}` };
+  const options = {
+    url: config.redisUrl,
+    prefix: config.redisPrefix,
+    connectionName: `longwire-worker-${worker}`,
+    namespaces: config.channelOptions,
+    payloadLimitBytes: config.payloadLimitBytes,
+  };
   return (receiver) => new RedisBroker(options, receiver, log);
 }
 

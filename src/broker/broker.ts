@@ -7,9 +7,13 @@
 //      followed by a retry behind the caller's back, and no call waits longer than `PUBLISH_DEADLINE_MS`.
 //   4. When publications may have been missed, `onGap` says so before the first one that comes after.
 //   5. A lost connection is the broker's own business: it comes back by itself; subscribers need do nothing.
+//   6. Publications of channels with history come with consecutive offsets (src/position.ts): who sees a hole, or another
+//      epoch, has missed something. They can be read again from `history`, as long as it keeps them.
 //
 // What it does not promise: that a publication reaches a worker that was not connected at that moment (that is history's).
 
+import type { ChannelHistory, HistoryState } from '../history.ts';
+import type { Position } from '../position.ts';
 import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
 
@@ -28,6 +32,34 @@ export interface BrokerReceiver {
 
   /** Publications may have been missed, from `sinceMs` ago until now (milliseconds). */
   onGap(sinceMs: number): void;
+
+  /** Where the history stands; told at each connection, before the first publication that comes by it. */
+  onHistory(state: HistoryState): void;
+}
+
+/** Of each publication published, in order: its place in the history, or null where its channel has none. */
+export type Taken = readonly (Position | null)[];
+
+export interface HistoryQuery {
+  /** Publications behind this offset; reversed, before it. 0 for all. */
+  since: number;
+  limit: number;
+  /** Newest first. */
+  reverse: boolean;
+}
+
+/** What channels have behind an offset; those that have nothing are left out. */
+export interface Missed {
+  state: HistoryState;
+  channels: readonly { channel: string; floor: number; publications: readonly Publication[] }[];
+}
+
+/** All of them @throws LongwireError `unavailable`. */
+export interface HistoryStore {
+  read(channel: string, query: HistoryQuery): Promise<ChannelHistory>;
+  missed(offset: number, channels: readonly string[]): Promise<Missed>;
+  /** Forgets a channel's publications; whoever has not seen them all has a gap from then on. */
+  remove(channel: string): Promise<void>;
 }
 
 export interface Broker {
@@ -35,6 +67,8 @@ export interface Broker {
   readonly state: BrokerState;
   /** The last measured round trip, in seconds; 0 before the first. */
   readonly roundTripSeconds: number;
+  /** Null where no namespace has history. */
+  readonly history: HistoryStore | null;
 
   /**
    * Connects and subscribes. Resolves when the first subscription stands or when the broker is found to be away: a
@@ -48,7 +82,7 @@ export interface Broker {
    * @throws LongwireError `unavailable` when the broker has not taken them. With several publications some may have
    * been taken before the failure.
    */
-  publish(publications: readonly Publication[]): Promise<void>;
+  publish(publications: readonly Publication[]): Promise<Taken>;
 
   /** Lets go of everything. Publications that arrive during the call are still delivered; none after it. */
   stop(): Promise<void>;

@@ -12,7 +12,7 @@
 
 import { LongwireError } from '../errors.ts';
 import type { Publication } from '../publication.ts';
-import { PUBLISH_DEADLINE_MS } from './broker.ts';
+import { PUBLISH_DEADLINE_MS, type Taken } from './broker.ts';
 
 /**
  * Most bytes of publications that one worker has on their way to the broker, and so the most one call may carry. It is
@@ -31,7 +31,7 @@ export interface Call {
   publications: readonly Publication[];
   readonly bytes: number;
   state: 'waiting' | 'settled';
-  readonly resolve: () => void;
+  readonly resolve: (taken: Taken) => void;
   readonly reject: (error: LongwireError) => void;
 }
 
@@ -48,6 +48,9 @@ export interface Batch {
 export function publicationBytes(channel: string, payloadBytes: number): number {
   return PUBLICATION_OVERHEAD_BYTES + 2 * channel.length + payloadBytes;
 }
+
+/** What calls answer whose publications have no place: reading beyond its end says null of each. */
+const NOWHERE: Taken = [];
 
 export class Calls {
   readonly #send: (batch: Batch) => void;
@@ -72,7 +75,7 @@ export class Calls {
    * @throws LongwireError, as a rejection: `unavailable` when too much is in flight, `limit-exceeded` when the call could
    * never be taken because it alone is over `IN_FLIGHT_LIMIT_BYTES`.
    */
-  publish(publications: readonly Publication[]): Promise<void> {
+  publish(publications: readonly Publication[]): Promise<Taken> {
     let bytes = 0;
     for (const publication of publications)
       bytes += publicationBytes(publication.channel, publication.payload.byteLength);
@@ -87,7 +90,7 @@ export class Calls {
       const text = `the broker is behind: ${this.#callsInFlight} calls with ${this.#bytesInFlight} bytes are waiting for it; nothing was published`;
       return Promise.reject(new LongwireError('unavailable', text));
     }
-    if (publications.length === 0) return Promise.resolve();
+    if (publications.length === 0) return Promise.resolve(NOWHERE);
 
     this.#callsInFlight++;
     this.#bytesInFlight += bytes;
@@ -111,11 +114,11 @@ export class Calls {
     for (const call of batch.calls) this.settle(call, error);
   }
 
-  /** Settles one call. */
-  settle(call: Call, error: LongwireError | null): void {
+  /** Settles one call; `taken` may be left out where none of its channels has history. */
+  settle(call: Call, error: LongwireError | null, taken: Taken = NOWHERE): void {
     if (call.state === 'settled') return;
     call.state = 'settled';
-    if (error === null) call.resolve();
+    if (error === null) call.resolve(taken);
     else call.reject(error);
   }
 

@@ -13,7 +13,7 @@
 import { LongwireError } from '../errors.ts';
 import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
-import type { Broker, BrokerReceiver } from './broker.ts';
+import type { Broker, BrokerReceiver, HistoryStore, Taken } from './broker.ts';
 import { type Batch, Calls } from './calls.ts';
 import { packedBytes, packPublications, unpackPublications } from './packed.ts';
 import { type FrameKind, FrameWriter } from './relay-frames.ts';
@@ -21,6 +21,7 @@ import type { FramePort } from './relay-link.ts';
 
 export class MemoryBroker implements Broker {
   readonly name = 'memory';
+  readonly history: HistoryStore | null = null;
   readonly #port: FramePort;
   readonly #frames = new FrameWriter();
   readonly #receiver: BrokerReceiver;
@@ -50,7 +51,7 @@ export class MemoryBroker implements Broker {
     this.#setState('up');
   }
 
-  publish(publications: readonly Publication[]): Promise<void> {
+  publish(publications: readonly Publication[]): Promise<Taken> {
     if (this.#state !== 'up') {
       return Promise.reject(new LongwireError('unavailable', 'the broker is not up; nothing was published'));
     }

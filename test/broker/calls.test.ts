@@ -46,7 +46,7 @@ describe('publish calls', () => {
 
   it('are refused when too many bytes are in flight, and taken again afterwards', async () => {
     const fixture = gathered();
-    const settled: Promise<void>[] = [];
+    const settled: Promise<unknown>[] = [];
     for (let i = 0; i < 31; i++) settled.push(fixture.calls.publish(publications(1, LARGE)));
     await assert.rejects(fixture.calls.publish(publications(1, LARGE)), {
       kind: 'unavailable',

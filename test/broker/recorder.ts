@@ -34,6 +34,8 @@ export class Recorder implements BrokerReceiver {
     this.add([{ type: 'gap', sinceMs }]);
   }
 
+  onHistory(): void {}
+
   add(entries: readonly Entry[]): void {
     this.entries.push(...entries);
     for (const look of [...this.#waiting]) look();

@@ -48,6 +48,7 @@ const receiver: BrokerReceiver = {
   onPublication: (publication) => record(entryOf(publication)),
   onState: (state) => record({ type: 'state', state }),
   onGap: (sinceMs) => record({ type: 'gap', sinceMs }),
+  onHistory: () => {},
 };
 
 async function start(redis: { url: string; prefix: string } | null): Promise<void> {

@@ -15,7 +15,9 @@ describe('the table of errors', () => {
       'method-not-found': [104, 404],
       'limit-exceeded': [106, 413],
       'bad-request': [107, 400],
+      'not-available': [108, 400],
       unavailable: [112, 503],
+      gap: [113, 409],
     };
     for (const [name, [code, status]] of Object.entries(told))
       assert.deepEqual(ERRORS[name as ErrorName], { code, status });

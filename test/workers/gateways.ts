@@ -2,7 +2,7 @@
 
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
-import type { Broker } from '../../src/broker/broker.ts';
+import type { Broker, HistoryStore, Taken } from '../../src/broker/broker.ts';
 import type { Publication } from '../../src/publication.ts';
 import type { BrokerState } from '../../src/stats.ts';
 import { Gateway } from '../../workers/gateway.ts';
@@ -15,14 +15,16 @@ export class StandInBroker implements Broker {
   readonly name = 'memory';
   readonly state: BrokerState = 'up';
   readonly roundTripSeconds = 0;
+  history: HistoryStore | null = null;
   readonly published: Publication[] = [];
   onPublish: () => Promise<void> = () => Promise.resolve();
 
   async start(): Promise<void> {}
 
-  async publish(publications: readonly Publication[]): Promise<void> {
+  async publish(publications: readonly Publication[]): Promise<Taken> {
     await this.onPublish();
     this.published.push(...publications);
+    return [];
   }
 
   async stop(): Promise<void> {}

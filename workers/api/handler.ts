@@ -8,13 +8,19 @@ import type { Exchange, ServedAnswer } from '../exchange.ts';
 import type { Gateway } from '../gateway.ts';
 import { field } from '../http/answers.ts';
 import type { RequestHead } from '../http/request-head.ts';
+import { history, historyRemove } from './history.ts';
 import { keyMatches } from './key.ts';
 import { broadcast, publish } from './publish.ts';
 
 /** What a method does with the request's JSON object. Throws or rejects with LongwireError for all but success. */
 export type ApiMethod = (gateway: Gateway, params: Record<string, unknown>) => Promise<object>;
 
-const METHODS: Readonly<Record<string, ApiMethod>> = { publish, broadcast };
+const METHODS: Readonly<Record<string, ApiMethod>> = {
+  publish,
+  broadcast,
+  history,
+  history_remove: historyRemove,
+};
 
 const PREFIX_LENGTH = '/api/'.length;
 

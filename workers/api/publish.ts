@@ -4,36 +4,42 @@
 // value as its JSON; `"b64data"` in place of `data` gives bytes. `"event"` and `"id"` are optional and reach SSE clients
 // as the event's name and id. The answer comes when the broker has taken the publication.
 
-import { channelFault } from '../../src/channel.ts';
+import type { Taken } from '../../src/broker/broker.ts';
 import { LongwireError } from '../../src/errors.ts';
+import type { Position } from '../../src/position.ts';
 import { Publication } from '../../src/publication.ts';
 import type { Gateway } from '../gateway.ts';
 import { eventFieldFault } from '../transports/sse-encoder.ts';
-
-type Params = Record<string, unknown>;
-
-const SUCCESS = { result: {} };
+import { checkedChannel, givenChannelFault, type Params } from './params.ts';
 
 export async function publish(gateway: Gateway, params: Params): Promise<object> {
   const channel = checkedChannel(params.channel);
-  if (channel instanceof LongwireError) throw channel;
   const content = readContent(params);
   const fault = sizeFault(gateway, channel, content.payload);
   if (fault !== null) throw fault;
   const { payload, event, id } = content;
-  await gateway.broker.publish([new Publication(channel, payload, event, id)]);
-  return SUCCESS.result;
+  const taken = gateway.broker.publish([new Publication(channel, payload, event, id)]);
+  return resultOf((await taken)[0]);
+}
+
+/** The answer for one publication: its place in the history, where its channel has one. */
+function resultOf(position: Position | null | undefined): { offset?: number; epoch?: string } {
+  return position ? { offset: position.offset, epoch: position.epoch } : {};
 }
 
 /** Publishes to each channel whose name is right; the answer says of each, in the order given, how it went. */
 export async function broadcast(gateway: Gateway, params: Params): Promise<object> {
   const { taken, responses } = publishToEach(gateway, params);
-  await taken;
-  return { responses };
+  const positions = await taken;
+  let at = 0;
+  return { responses: responses.map((fault) => fault ?? { result: resultOf(positions[at++]) }) };
 }
 
-/** Apart from `broadcast`, so that while that waits it holds the answer alone and not what was published. */
-function publishToEach(gateway: Gateway, params: Params): { taken: Promise<void>; responses: object[] } {
+/**
+ * Apart from `broadcast`, so that while that waits it holds the answer alone and not what was published. `responses` has
+ * null for what is published.
+ */
+function publishToEach(gateway: Gateway, params: Params): { taken: Promise<Taken>; responses: (object | null)[] } {
   const { channels } = params;
   if (!Array.isArray(channels) || channels.length === 0) {
     throw new LongwireError('bad-request', 'channels must be an array of at least one channel name');
@@ -42,23 +48,14 @@ function publishToEach(gateway: Gateway, params: Params): { taken: Promise<void>
   if (payload.length > gateway.config.payloadLimitBytes) throw tooLarge(payload, gateway.config.payloadLimitBytes);
   const publications: Publication[] = [];
   const responses = channels.map((given: unknown) => {
-    const channel = checkedChannel(given);
-    if (channel instanceof LongwireError) return channel.toBody();
-    const fault = sizeFault(gateway, channel, payload);
+    const fault = givenChannelFault(given) ?? sizeFault(gateway, given as string, payload);
     if (fault !== null) return fault.toBody();
-    publications.push(new Publication(channel, payload, event, id));
-    return SUCCESS;
+    publications.push(new Publication(given as string, payload, event, id));
+    return null;
   });
   // With nothing to publish the broker is not asked: it may be away.
-  const taken = publications.length === 0 ? Promise.resolve() : gateway.broker.publish(publications);
+  const taken = publications.length === 0 ? Promise.resolve([]) : gateway.broker.publish(publications);
   return { taken, responses };
-}
-
-function checkedChannel(given: unknown): string | LongwireError {
-  if (typeof given !== 'string') return new LongwireError('bad-request', 'channel must be a string');
-  if (!given.isWellFormed()) return new LongwireError('bad-request', 'channel must be well-formed Unicode');
-  const fault = channelFault(given);
-  return fault === null ? given : new LongwireError('bad-request', fault);
 }
 
 function sizeFault(gateway: Gateway, channel: string, payload: Buffer): LongwireError | null {

@@ -1,0 +1,266 @@
+#!lua name=longwire
+-- The history in Redis: a library of functions (Redis 7) that the gateway loads by itself.
+--
+--   FCALL longwire_publish 0 push: chat:room1 hello [event greeting] [id 7] [key abc]
+--
+-- is how any backend publishes with history: append, trim, expiry and PUBLISH in one atomic step. Before `longwire_publish`
+-- answers, nobody can have seen the publication without it being in the history, or the other way round. Where the channel
+-- has no history it is published live, as PUBLISH would.
+--
+-- Keys, all of them behind the prefix: `:history` a hash with the counter and `state` as JSON; `:top:{generation}:{channel}`
+-- the offset of the channel's last publication; `:log:{generation}:{channel}` its publications, a stream whose ids are
+-- `{offset}-0`, with `p` (offset of the one before), `d` (payload), `e` (event), `i` (id); `:key:…` idempotency keys.
+--
+-- Invariants: an offset is given out once in an epoch, and every one that is given out is published on `:stored`, in order, so
+-- that whoever listens sees a hole when it has missed something. `states` lives as long as this server process has this
+-- library; whoever finds it empty may have before it a counter that lost its last numbers (restored from a snapshot, a
+-- replica that was promoted), and so begins a new epoch, which notes up to where the former one still holds.
+
+local VERSION = '{version}'
+-- How long the last offset of a silent channel is known. Beyond, its clients may be told of a gap that is none.
+local TOP_SECONDS = 86400
+local IDEMPOTENCY_SECONDS = 300
+local PAST_EPOCHS = 16
+local MARKS = 8
+
+local states = {}
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function evicted_keys()
+  return string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)') or '0'
+end
+
+local function save(prefix, state)
+  local kept = { generation = state.generation, epoch = state.epoch, past = state.past, marks = state.marks,
+    forgotten = state.forgotten }
+  redis.call('HSET', prefix .. ':history', 'state', cjson.encode(kept))
+end
+
+-- The state of a prefix, in a new epoch. `stale` is the counter's field that was found to be wrong, or nil.
+local function open(prefix, stale)
+  local key = prefix .. ':history'
+  if stale then redis.call('HDEL', key, stale) end
+  local saved = redis.call('HGET', key, 'state')
+  local name = string.sub(redis.sha1hex(table.concat(redis.call('TIME'), '.') .. redis.call('INFO', 'server')), 1, 10)
+  local state
+  if saved then
+    state = cjson.decode(saved)
+    local field = 'at:' .. state.epoch
+    state.offset = tonumber(redis.call('HGET', key, field) or '0')
+    redis.call('HDEL', key, field)
+    table.insert(state.past, 1, { epoch = state.epoch, upTo = state.offset })
+    for _, past in ipairs(state.past) do past.upTo = math.min(past.upTo, state.offset) end
+    while #state.past > PAST_EPOCHS do table.remove(state.past) end
+  else
+    state = { generation = name, offset = 0, past = {}, forgotten = 0, marks = { { time = now_ms(), offset = 0 } } }
+  end
+  state.epoch = name
+  state.field = 'at:' .. name
+  state.evicted = evicted_keys()
+  -- Keys may have been flushed while this process knew the options: it knows them still.
+  local options = redis.call('HGET', key, 'options') or (states[prefix] and states[prefix].written)
+  if options then
+    redis.call('HSET', key, 'options', options)
+    state.options = cjson.decode(options)
+    state.written = options
+  end
+  redis.call('HSET', key, state.field, state.offset)
+  save(prefix, state)
+  states[prefix] = state
+  return state
+end
+
+-- The state, after a look at whether it is still that of the keys: they may have been flushed or replaced beneath us.
+local function current(prefix)
+  local state = states[prefix]
+  if not state then return open(prefix) end
+  local offset = redis.call('HGET', prefix .. ':history', state.field)
+  if offset and tonumber(offset) == state.offset then return state end
+  return open(prefix)
+end
+
+-- The highest offset that a channel may have had of which nothing is known (any more): what was published at least
+-- TOP_SECONDS ago, or before keys were evicted. `last` is the last offset before now.
+local function forgotten(prefix, state, last)
+  local evicted = evicted_keys()
+  if evicted ~= state.evicted then
+    state.evicted = evicted
+    state.forgotten = last
+    save(prefix, state)
+  end
+  local horizon = now_ms() - TOP_SECONDS * 1000
+  for _, mark in ipairs(state.marks) do
+    if mark.time >= horizon then return math.max(state.forgotten, mark.offset) end
+  end
+  return last
+end
+
+-- Notes when the counter stood where, MARKS times in TOP_SECONDS.
+local function mark(prefix, state)
+  local now = now_ms()
+  local last = state.marks[#state.marks]
+  if last and now - last.time < TOP_SECONDS * 1000 / MARKS then return end
+  table.insert(state.marks, { time = now, offset = state.offset })
+  while #state.marks > MARKS + 2 do table.remove(state.marks, 1) end
+  save(prefix, state)
+end
+
+local function options_of(state, channel)
+  local namespace = string.match(channel, '^([^:]*):')
+  return namespace and state.options.named and state.options.named[namespace] or state.options.default
+end
+
+local function fault_of(channel, payload, event, id)
+  if not channel or not payload then return 'give a prefix, a channel and a payload' end
+  if channel == '' or #channel > 255 then return 'a channel name has 1 to 255 bytes' end
+  if string.sub(channel, 1, 1) == ':' then return "channel names that begin with ':' are the gateway's own" end
+  if string.find(channel, '%c') then return 'a channel name must not hold control characters' end
+  for _, field in ipairs({ event or '', id or '' }) do
+    if #field > 255 or string.find(field, '[%z\r\n]') then return 'event and id have at most 255 bytes, no CR, LF or NUL' end
+  end
+  return nil
+end
+
+local function publish_live(prefix, channel, payload, event, id)
+  if event == nil and id == nil then
+    redis.call('PUBLISH', prefix .. channel, payload)
+  else
+    local head = cjson.encode({ channel = channel, event = event, id = id })
+    redis.call('PUBLISH', prefix .. ':publication', head .. '\n' .. payload)
+  end
+end
+
+local function publish(_, args)
+  local prefix, channel, payload = args[1], args[2], args[3]
+  local event, id, key
+  for i = 4, #args, 2 do
+    if args[i] == 'event' then event = args[i + 1]
+    elseif args[i] == 'id' then id = args[i + 1]
+    elseif args[i] == 'key' then key = args[i + 1]
+    else return redis.error_reply('ERR longwire: after the payload come pairs of event, id and key') end
+  end
+  local fault = fault_of(channel, payload, event, id)
+  if fault then return redis.error_reply('ERR longwire: ' .. fault) end
+
+  local state = states[prefix] or open(prefix)
+  if not state.options then return redis.error_reply('ERR longwire: no gateway has said which namespaces there are') end
+  local options = options_of(state, channel)
+  if options and options.limit > 0 and #payload > options.limit then
+    return redis.error_reply('ERR longwire: the payload has ' .. #payload .. ' bytes; ' .. options.limit .. ' are allowed')
+  end
+  local idempotency = key and (prefix .. ':key:' .. #channel .. ':' .. channel .. ':' .. key)
+  if idempotency then
+    local done = redis.call('GET', idempotency)
+    if done then return cjson.decode(done) end
+  end
+  if not options or options.size == 0 then
+    publish_live(prefix, channel, payload, event, id)
+    if idempotency then redis.call('SET', idempotency, '["",0]', 'EX', IDEMPOTENCY_SECONDS) end
+    return { '', 0 }
+  end
+
+  local offset = redis.call('HINCRBY', prefix .. ':history', state.field, 1)
+  if offset ~= state.offset + 1 then
+    state = open(prefix, state.field)
+    offset = redis.call('HINCRBY', prefix .. ':history', state.field, 1)
+  end
+  local last = state.offset
+  state.offset = offset
+  local top = prefix .. ':top:' .. state.generation .. ':' .. channel
+  local previous = redis.call('SET', top, offset, 'EX', math.max(TOP_SECONDS, options.ttl + 60), 'GET')
+  if not previous then previous = forgotten(prefix, state, last) end
+  local log = prefix .. ':log:' .. state.generation .. ':' .. channel
+  local entry = { 'p', previous, 'd', payload }
+  if event then table.insert(entry, 'e') table.insert(entry, event) end
+  if id then table.insert(entry, 'i') table.insert(entry, id) end
+  redis.call('XADD', log, 'MAXLEN', options.size, offset .. '-0', unpack(entry))
+  redis.call('EXPIRE', log, options.ttl)
+  mark(prefix, state)
+  redis.call('PUBLISH', prefix .. ':stored', table.concat({ state.epoch, offset, previous, #channel, event and #event or -1,
+    id and #id or -1 }, ' ') .. '\n' .. channel .. (event or '') .. (id or '') .. payload)
+  if idempotency then
+    redis.call('SET', idempotency, cjson.encode({ state.epoch, offset }), 'EX', IDEMPOTENCY_SECONDS)
+  end
+  return { state.epoch, offset }
+end
+
+local function described(state)
+  local past = {}
+  for _, each in ipairs(state.past) do
+    table.insert(past, each.epoch)
+    table.insert(past, each.upTo)
+  end
+  return { state.epoch, state.offset, past }
+end
+
+-- Top and floor of a channel, and its stream's name.
+local function bounds(prefix, state, channel)
+  local log = prefix .. ':log:' .. state.generation .. ':' .. channel
+  local top = tonumber(redis.call('GET', prefix .. ':top:' .. state.generation .. ':' .. channel) or nil)
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  if not top and first then
+    top = tonumber(string.match(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][1], '^%d+'))
+  elseif not top then
+    top = forgotten(prefix, state, state.offset)
+  end
+  return top, first and tonumber(first[2][2]) or top, log
+end
+
+-- prefix, channel, offset to begin behind, most entries, `reverse` or nothing → state, top, floor, entries
+local function history(_, args)
+  local prefix, channel, since, limit = args[1], args[2], tonumber(args[3]), tonumber(args[4])
+  local state = current(prefix)
+  local top, floor, log = bounds(prefix, state, channel)
+  local entries = {}
+  if limit > 0 and args[5] == 'reverse' then
+    -- Down from the offset before the one given; from the newest where none is.
+    local from = since > 0 and tostring(since - 1) or '+'
+    entries = redis.call('XREVRANGE', log, from, '-', 'COUNT', limit)
+  elseif limit > 0 then
+    entries = redis.call('XRANGE', log, tostring(since + 1), '+', 'COUNT', limit)
+  end
+  return { described(state), top, floor, entries }
+end
+
+-- prefix, offset, channels … → state, and for each channel with something behind that offset: its place in the list, its
+-- floor, entries
+local function missed(_, args)
+  local prefix, since = args[1], tonumber(args[2])
+  local state = current(prefix)
+  local found = {}
+  for i = 3, #args do
+    local top, floor, log = bounds(prefix, state, args[i])
+    if top > since then
+      table.insert(found, { i - 3, floor, redis.call('XRANGE', log, tostring(since + 1), '+') })
+    end
+  end
+  return { described(state), found }
+end
+
+-- Forgets the publications of a channel, not how far they went: who has not seen them all has a gap.
+local function remove(_, args)
+  local state = current(args[1])
+  return redis.call('DEL', args[1] .. ':log:' .. state.generation .. ':' .. args[2])
+end
+
+-- prefix, options of the namespaces as JSON → version, state. What a gateway does when it has connected.
+local function connect(_, args)
+  local prefix, options = args[1], args[2]
+  local state = current(prefix)
+  if state.written ~= options then
+    redis.call('HSET', prefix .. ':history', 'options', options)
+    state.options = cjson.decode(options)
+    state.written = options
+  end
+  return { VERSION, described(state) }
+end
+
+redis.register_function('longwire_publish', publish)
+redis.register_function('longwire_history', history)
+redis.register_function('longwire_missed', missed)
+redis.register_function('longwire_remove', remove)
+redis.register_function('longwire_connect', connect)

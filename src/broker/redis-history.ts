@@ -1,0 +1,136 @@
+// The history in Redis as a worker uses it: the functions of longwire.lua, loaded where they are missing or others, and
+// called. What they promise is said there.
+//
+// `connect` is called once for each connection to Redis, before anything is published or subscribed on it: it brings the
+// library, tells it the options of the namespaces, and learns where the counter stands. A Redis that was flushed while it
+// ran may have lost functions and options; calls then fail until `connect` is called again.
+
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { ChainableCommander, Redis } from 'ioredis';
+import type { Namespaces } from '../../config/namespaces.ts';
+import { LongwireError } from '../errors.ts';
+import type { ChannelHistory, HistoryState } from '../history.ts';
+import type { Position } from '../position.ts';
+import { Publication } from '../publication.ts';
+import type { HistoryQuery, Missed } from './broker.ts';
+
+/** Beside the compiled tree, since it is Redis that reads it: longwire.lua. */
+const SOURCE = new URL('../../../src/broker/longwire.lua', import.meta.url);
+
+type Reply = Buffer | number | null | Reply[];
+
+export class RedisHistory {
+  readonly #client: Redis;
+  readonly #prefix: string;
+  readonly #options: string;
+  readonly #library: string;
+  readonly #version: string;
+
+  constructor(client: Redis, prefix: string, namespaces: Namespaces, payloadLimitBytes: number) {
+    this.#client = client;
+    this.#prefix = prefix;
+    this.#options = optionsJson(namespaces, payloadLimitBytes);
+    const source = readFileSync(SOURCE, 'utf8');
+    this.#version = createHash('sha256').update(source).digest('hex').slice(0, 16);
+    this.#library = source.replace('{version}', this.#version);
+  }
+
+  /** Brings Redis what it lacks. @throws what Redis answers: Redis before 7 knows no FUNCTION. */
+  async connect(): Promise<HistoryState> {
+    const known = await this.#connected().catch((error: unknown) => {
+      if (hasLostLibrary(error)) return null;
+      throw error;
+    });
+    if (known !== null) return known;
+    await this.#client.call('FUNCTION', 'LOAD', 'REPLACE', this.#library);
+    const state = await this.#connected();
+    if (state === null) throw new LongwireError('unavailable', 'another version of the library was loaded meanwhile');
+    return state;
+  }
+
+  /** Adds the publication to what is about to be sent; `takenOf` reads the answer. */
+  append(pipeline: ChainableCommander, publication: Publication): void {
+    const { channel, payload, event, id, idempotencyKey } = publication;
+    const more: string[] = [];
+    if (event !== null) more.push('event', event);
+    if (id !== null) more.push('id', id);
+    if (idempotencyKey !== null) more.push('key', idempotencyKey);
+    pipeline.call('FCALL', 'longwire_publish', 0, this.#prefix, channel, payload, ...more);
+  }
+
+  async read(channel: string, { since, limit, reverse }: HistoryQuery): Promise<ChannelHistory> {
+    const args = [channel, since, limit, ...(reverse ? ['reverse'] : [])];
+    const [state, top, floor, entries] = (await this.#call('longwire_history', ...args)) as [
+      Reply,
+      number,
+      number,
+      Reply[],
+    ];
+    const read = stateOf(state);
+    return { state: read, top, floor, publications: entries.map((entry) => publicationOf(channel, read.epoch, entry)) };
+  }
+
+  async missed(offset: number, channels: readonly string[]): Promise<Missed> {
+    const [given, found] = (await this.#call('longwire_missed', offset, ...channels)) as [Reply, Reply[]];
+    const state = stateOf(given);
+    const missed = found.map((each) => {
+      const [index, floor, entries] = each as [number, number, Reply[]];
+      const channel = channels[index] as string;
+      return { channel, floor, publications: entries.map((entry) => publicationOf(channel, state.epoch, entry)) };
+    });
+    return { state, channels: missed };
+  }
+
+  async remove(channel: string): Promise<void> {
+    await this.#call('longwire_remove', channel);
+  }
+
+  async #connected(): Promise<HistoryState | null> {
+    const [version, state] = (await this.#call('longwire_connect', this.#options)) as [Buffer, Reply];
+    return String(version) === this.#version ? stateOf(state) : null;
+  }
+
+  async #call(name: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#client.callBuffer('FCALL', name, 0, this.#prefix, ...args);
+  }
+}
+
+/** What `longwire_publish` answered: where the publication is, null where the channel has no history. */
+export function takenOf(result: unknown): Position | null {
+  if (!Array.isArray(result)) return null;
+  const epoch = String(result[0]);
+  return epoch === '' ? null : { epoch, offset: Number(result[1]) };
+}
+
+/** Redis was flushed, or has lost functions or options in another way, since it was connected to: `connect` brings them. */
+export function hasLostLibrary(error: unknown): boolean {
+  return error instanceof Error && /Function not found|no gateway has said which namespaces/i.test(error.message);
+}
+
+function optionsJson(namespaces: Namespaces, payloadLimitBytes: number): string {
+  const shown = (options: Namespaces['default']): object => ({
+    size: options.historySize,
+    ttl: options.historyTtlSeconds,
+    limit: options.payloadLimitBytes || payloadLimitBytes,
+  });
+  const named = Object.entries(namespaces.named).map(([name, options]) => [name, shown(options)]);
+  return JSON.stringify({ default: shown(namespaces.default), named: Object.fromEntries(named) });
+}
+
+function stateOf(reply: Reply): HistoryState {
+  const [epoch, offset, pairs] = reply as [Buffer, number, (Buffer | number)[]];
+  const past = new Map<string, number>();
+  for (let i = 0; i + 1 < pairs.length; i += 2) past.set(String(pairs[i]), Number(pairs[i + 1]));
+  return { epoch: String(epoch), offset, past };
+}
+
+/** From an entry of a stream: [id, [name, value, …]]. */
+function publicationOf(channel: string, epoch: string, entry: Reply): Publication {
+  const [id, fields] = entry as [Buffer, Buffer[]];
+  const values = new Map<string, Buffer>();
+  for (let i = 0; i + 1 < fields.length; i += 2) values.set(String(fields[i]), fields[i + 1] as Buffer);
+  const text = (name: string): string | null => values.get(name)?.toString() ?? null;
+  const publication = new Publication(channel, values.get('d') ?? Buffer.alloc(0), text('e'), text('i'));
+  return publication.place(epoch, Number.parseInt(String(id), 10), Number(text('p')));
+}
