@@ -44,6 +44,15 @@ export interface Config {
   bodyLimitBytes: number;
   headLimitBytes: number;
   targetLimitBytes: number;
+  /** The longest, and usual, wait of a poll. */
+  pollWaitSeconds: number;
+  /** For how long a poll session outlives its last poll. */
+  pollExpirySeconds: number;
+  /** Most poll sessions of one worker. */
+  pollSessionLimit: number;
+  mailboxLimitBytes: number;
+  /** Of all mailboxes of one worker. */
+  mailboxTotalLimitBytes: number;
   /** Most header fields in one head. */
   headerLimit: number;
   /** Most channels on one connection. */

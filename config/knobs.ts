@@ -163,6 +163,36 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     whole(1, HOUR_SECONDS * 1000, 'milliseconds'),
     'How long SSE clients are told to wait before they come back.',
   ),
+  pollWaitSeconds: knob(
+    'LONGWIRE_POLL_WAIT_SECONDS',
+    '25',
+    decimal(0.1, HOUR_SECONDS, 'seconds'),
+    'Time that a poll waits for a publication, unless it asks for less. Below the time after which proxies cut.',
+  ),
+  pollExpirySeconds: knob(
+    'LONGWIRE_POLL_EXPIRY_SECONDS',
+    '60',
+    decimal(0.1, HOUR_SECONDS, 'seconds'),
+    'Time without a poll after which a poll session and its mailbox are forgotten.',
+  ),
+  pollSessionLimit: knob(
+    'LONGWIRE_POLL_SESSION_LIMIT',
+    '100000',
+    whole(1, 10_000_000),
+    'Most poll sessions of one worker. Beyond it new ones are answered 503.',
+  ),
+  mailboxLimitBytes: knob(
+    'LONGWIRE_MAILBOX_LIMIT_BYTES',
+    String(MIB),
+    whole(KIB, 1024 * MIB, 'bytes'),
+    'Most bytes kept for one poll session. Beyond it the oldest are dropped and the client is told how many.',
+  ),
+  mailboxTotalLimitBytes: knob(
+    'LONGWIRE_MAILBOX_TOTAL_LIMIT_BYTES',
+    String(256 * MIB),
+    whole(MIB, 1024 * 1024 * MIB, 'bytes'),
+    'Most bytes kept for all poll sessions of one worker. Bounds memory.',
+  ),
   outboxLimitBytes: knob(
     'LONGWIRE_OUTBOX_LIMIT_BYTES',
     String(MIB),

@@ -44,6 +44,12 @@ export const REJECTIONS = [
   'not-allowed',
   /** A proxy's connection without the PROXY header that it ought to begin with: 400. */
   'proxy-header',
+  /** A poll whose session has expired, or died with its worker: 410. */
+  'session-gone',
+  /** A poll whose session another worker holds, on a connection that cannot be handed over: 421. */
+  'session-elsewhere',
+  /** A poll that waited when the next one of its session came: 409. */
+  'superseded',
 ] as const;
 
 export type Rejection = (typeof REJECTIONS)[number];

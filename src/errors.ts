@@ -13,10 +13,16 @@ export const ERRORS = {
   'bad-request': { code: 107, status: 400 },
   /** What the call asks for is not switched on for that channel. */
   'not-available': { code: 108, status: 400 },
+  /** A poll's session has expired, or died with its worker: begin a new one. */
+  'session-gone': { code: 110, status: 410 },
   /** The broker cannot take publications now; nothing was published unless the message says otherwise. Try again. */
   unavailable: { code: 112, status: 503 },
   /** What lies behind the position is no longer all there. */
   gap: { code: 113, status: 409 },
+  /** A newer poll of the same session has come. */
+  superseded: { code: 130, status: 409 },
+  /** Another worker holds the poll's session, and this connection cannot be handed to it: come on a new one. */
+  'session-elsewhere': { code: 131, status: 421 },
 } as const;
 
 export type ErrorName = keyof typeof ERRORS;

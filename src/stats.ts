@@ -9,7 +9,7 @@
 import { CLOSE_REASONS, type CloseReason, REJECTIONS, type Rejection } from './close-reason.ts';
 
 /** How a held connection is being served; `http` is one that is between requests or in one that ends. */
-export const TRANSPORTS = ['http', 'sse', 'stream', 'websocket'] as const;
+export const TRANSPORTS = ['http', 'sse', 'stream', 'websocket', 'poll'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
 /**
@@ -46,6 +46,10 @@ export interface Counters {
   /** API calls that succeeded and that failed. */
   apiSucceeded: number;
   apiFailed: number;
+  /** Poll sessions for which no poll came in time. */
+  pollSessionsExpired: number;
+  /** Publications dropped from mailboxes that were full. */
+  mailboxLost: number;
 }
 
 export const BROKER_STATES = ['connecting', 'up', 'down'] as const;
@@ -60,6 +64,9 @@ export interface Gauges {
   connections: number[];
   channels: number;
   subscriptions: number;
+  pollSessions: number;
+  /** Of all mailboxes, with what holds them. */
+  mailboxBytes: number;
   /** Most connections this worker will hold. */
   connectionLimit: number;
   acceptState: AcceptState;
@@ -102,6 +109,8 @@ export function emptyCounters(): Counters {
     gaps: 0,
     apiSucceeded: 0,
     apiFailed: 0,
+    pollSessionsExpired: 0,
+    mailboxLost: 0,
   };
 }
 
@@ -110,6 +119,8 @@ export function emptyGauges(): Gauges {
     connections: TRANSPORTS.map(() => 0),
     channels: 0,
     subscriptions: 0,
+    pollSessions: 0,
+    mailboxBytes: 0,
     connectionLimit: 0,
     acceptState: 'starting',
     brokerState: 'connecting',

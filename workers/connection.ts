@@ -2,33 +2,39 @@
 // `RequestConnection`; here is how it is held: a subscriber of its channels, given their frames, beaten by the wheel.
 //
 //   … head ─▶ open: first bytes, subscribed, frames and heartbeats ─▶ finish or close (`release` gives up the channels)
+//          └▶ waiting: a poll; its subscriber tells when there is something ─▶ answered: back to asking, or the end
 //
 // Cost while open: this object (10 fields, 104 bytes), its wire, its channel's name and its place in the hub; no
-// listener, timer, closure or buffer.
+// listener, timer, closure or buffer. While waiting: the same and a poll's subscriber (poll/sessions.ts).
 
 import type { CloseReason } from '../src/close-reason.ts';
+import { LongwireError } from '../src/errors.ts';
 import type { Publication } from '../src/publication.ts';
 import { transportIndex } from '../src/stats.ts';
-import { type Encoding, frameOf } from './encoding.ts';
+import { type Encoding, frameOf, type PollEncoding } from './encoding.ts';
 import type { Gateway } from './gateway.ts';
 import type { Subscriber } from './hub.ts';
+import { type PollSession, PollSubscriber, type WaitingPoll } from './poll/sessions.ts';
 import { RequestConnection } from './request-connection.ts';
-import type { SessionHost, WebSocketSession } from './websocket/session.ts';
+import { encodePoll, encodePollFault } from './transports/poll-encoder.ts';
+import { type SessionHost, WebSocketSession } from './websocket/session.ts';
 import type { Wire } from './wire/wire.ts';
 
 /** What a buffer in an outbox costs besides its bytes: a Buffer object and its places in arrays. */
 const OUTBOX_ENTRY_BYTES = 128;
 
+const SUPERSEDED = new LongwireError('superseded', 'a newer poll of this session has come');
+
 const CR = 0x0d;
 const LF = 0x0a;
 
-export class Connection extends RequestConnection implements SessionHost, Subscriber {
-  /** Null unless open. */
-  encoding: Encoding | null;
-  /** Held channels; a string for the usual case of one. */
+export class Connection extends RequestConnection implements SessionHost, Subscriber, WaitingPoll {
+  /** Null unless open or waiting. */
+  encoding: Encoding | PollEncoding | null;
+  /** Held channels; a string for the usual case of one. Null where a poll's session has them. */
   channels: string | readonly string[] | null;
-  /** An open WebSocket's; null for all else. */
-  session: WebSocketSession | null;
+  /** An open WebSocket's, or the subscriber of a poll that waits; null for all else. */
+  session: WebSocketSession | PollSubscriber | null;
 
   constructor(gateway: Gateway, wire: Wire) {
     super(gateway, wire);
@@ -59,9 +65,64 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
     gateway.wheel.schedule(this, gateway.heartbeatMs * (0.5 + Math.random() / 2));
   }
 
-  /** Says goodbye, with the transport's last frame unless told another. */
-  override finish(reason: CloseReason, last: Buffer | null = this.encoding?.ending ?? null): void {
+  /** Says goodbye, with the transport's last frame, or the answer of a poll that waits, unless told another. */
+  override finish(reason: CloseReason, last: Buffer | null = this.lastFrame()): void {
     super.finish(reason, last);
+  }
+
+  private lastFrame(): Buffer | null {
+    const { encoding } = this;
+    if (encoding === null) return null;
+    if (encoding.transport !== 'poll') return encoding.ending;
+    return Buffer.concat(encodePoll(encoding, this.pollSession(), false));
+  }
+
+  // A poll, and what its session says.
+
+  wait(
+    encoding: PollEncoding,
+    channels: string | readonly string[],
+    session: PollSession | null,
+    waitMs: number,
+  ): void {
+    const { gateway } = this;
+    this.encoding = encoding;
+    this.channels = session === null ? channels : null;
+    this.session = session === null ? gateway.polls.begin(this, channels) : gateway.polls.resume(session, this);
+    this.state = 'waiting';
+    gateway.countTransport(transportIndex.http, -1);
+    gateway.countTransport(transportIndex.poll, 1);
+    if (waitMs === 0) this.answerPoll();
+    else gateway.wheel.schedule(this, waitMs);
+  }
+
+  /** Answers the poll with what its session has, if anything. */
+  answerPoll(): void {
+    const { encoding } = this;
+    if (encoding?.transport !== 'poll') return;
+    const keepAlive = encoding.keepAlive && !this.gateway.draining;
+    this.endWait(encodePoll(encoding, this.pollSession(), keepAlive), keepAlive);
+  }
+
+  /** Answers the poll without: another of its session has come. */
+  supersede(): void {
+    const { encoding, gateway } = this;
+    if (encoding?.transport !== 'poll') return;
+    const keepAlive = encoding.keepAlive && !gateway.draining;
+    gateway.countRejected('superseded');
+    this.endWait([encodePollFault(SUPERSEDED, encoding, keepAlive)], keepAlive);
+  }
+
+  /** The waiting poll's session, which its first answer makes. */
+  private pollSession(): PollSession {
+    const subscriber = this.session as PollSubscriber;
+    return subscriber.session ?? this.gateway.polls.name(subscriber);
+  }
+
+  private endWait(answer: readonly Buffer[], keepAlive: boolean): void {
+    this.release();
+    this.answerReady(answer, keepAlive);
+    if (this.state === 'idle' && this.request !== null) this.proceed();
   }
 
   // What a WebSocket's session says.
@@ -89,7 +150,7 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
 
   deliver(publication: Publication): void {
     const { encoding } = this;
-    if (encoding === null) return;
+    if (encoding === null || encoding.transport === 'poll') return;
     const frame = frameOf(publication, encoding);
     if (!this.send(frame)) return;
     const { counters } = this.gateway;
@@ -114,26 +175,29 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
   // What the asking half says.
 
   protected onHeldTimer(): void {
-    const { gateway } = this;
-    if (this.session?.takeHeard() === false) {
+    const { gateway, session, encoding } = this;
+    if (encoding === null) return;
+    if (encoding.transport === 'poll') {
+      this.answerPoll();
+    } else if (session instanceof WebSocketSession && !session.takeHeard()) {
       this.close('unanswered');
-      return;
+    } else if (this.send(encoding.heartbeat)) {
+      gateway.wheel.schedule(this, gateway.heartbeatMs);
     }
-    if (this.encoding === null || !this.send(this.encoding.heartbeat)) return;
-    gateway.wheel.schedule(this, gateway.heartbeatMs);
   }
 
   protected readHeld(buffer: Buffer, start: number, end: number): void {
-    if (this.session !== null) this.session.read(this, buffer, start, end);
+    if (this.session instanceof WebSocketSession) this.session.read(this, buffer, start, end);
     else this.readWhileOpen(buffer, start, end);
   }
 
   /** Gives up channels and transport. */
   protected release(): void {
-    const { gateway, channels, encoding } = this;
-    if (encoding === null || channels === null) return;
-    if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
-    else for (const channel of channels) gateway.hub.unsubscribe(channel, this);
+    const { gateway, channels, encoding, session } = this;
+    if (encoding === null) return;
+    if (session instanceof PollSubscriber) gateway.polls.leave(session, channels);
+    else if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
+    else if (channels !== null) for (const channel of channels) gateway.hub.unsubscribe(channel, this);
     gateway.countTransport(transportIndex[encoding.transport], -1);
     gateway.countTransport(transportIndex.http, 1);
     gateway.stalls.forget(this);

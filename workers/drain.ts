@@ -1,14 +1,16 @@
 // Drain: a worker gives up all its connections, each at its own moment in the window, so that whoever takes them next is
 // not met by all of them at once.
 //
-// Held streams end in equal steps over the window, in the order of the wheel (which is near enough to random); requests
-// that are being served are finished; kept-alive connections with nothing to say go at once. What is left at the end of
-// the window and a short grace for the last answers is closed. Resolves when nothing is held any more.
+// Held streams, and polls that wait, end in equal steps over the window, in the order of the wheel (which is near enough to
+// random); requests that are being served are finished; kept-alive connections with nothing to say go at once. What is left
+// at the end of the window and a short grace for the last answers is closed. Resolves when nothing is held any more.
 
 import { Connection } from './connection.ts';
 import type { Gateway } from './gateway.ts';
 import type { ConnectionState } from './request-connection.ts';
 
+/** Where a connection waits for us. */
+const HELD: readonly ConnectionState[] = ['open', 'waiting'];
 /** Where a connection has asked nothing, unless it has begun to: then it has a request. */
 const SILENT: readonly ConnectionState[] = ['preface', 'head', 'idle'];
 const STEP_MS = 50;
@@ -21,7 +23,7 @@ export async function drain(gateway: Gateway, windowSeconds: number, heldCount: 
   const idle: Connection[] = [];
   gateway.wheel.forEach((timed) => {
     if (!(timed instanceof Connection)) return;
-    if (timed.state === 'open') open.push(timed);
+    if (HELD.includes(timed.state)) open.push(timed);
     else if (SILENT.includes(timed.state) && timed.request === null) idle.push(timed);
   });
   for (const connection of idle) connection.finish('drained');
@@ -37,7 +39,7 @@ export async function drain(gateway: Gateway, windowSeconds: number, heldCount: 
         windowMs === 0 ? open.length : Math.min(open.length, Math.floor((elapsed / windowMs) * open.length) + 1);
       for (; next < due; next++) {
         const connection = open[next];
-        if (connection?.state === 'open') connection.finish('drained');
+        if (connection !== undefined && HELD.includes(connection.state)) connection.finish('drained');
       }
       if (elapsed > windowMs + GRACE_MS) closeAll(gateway);
       if (heldCount() > 0) return;

@@ -9,20 +9,34 @@ import type { Transport } from '../src/stats.ts';
 export const FORMATS = ['raw', 'json'] as const;
 export type Format = (typeof FORMATS)[number];
 
-export interface Encoding {
+interface FrameEncoding {
   /** Its place in `Publication.frames`. */
   readonly index: number;
   readonly transport: Transport;
   readonly format: Format;
   readonly encode: (publication: Publication) => Buffer;
+}
+
+/** A stream's. */
+export interface Encoding extends FrameEncoding {
+  readonly transport: Exclude<Transport, 'poll'>;
   /** Written to an idle connection so that both ends, and what lies between them, know that it lives. */
   readonly heartbeat: Buffer;
   /** Written last when we end the connection in an orderly way; null when its end says enough. */
   readonly ending: Buffer | null;
 }
 
+/** A poll's, which is answered and neither beaten nor ended; and how the answer goes out. */
+export interface PollEncoding extends FrameEncoding {
+  readonly transport: 'poll';
+  /** Whether the client wants the connection to stay. */
+  readonly keepAlive: boolean;
+  /** Its CORS fields. */
+  readonly fields: string;
+}
+
 /** The publication as bytes ready to write, made on first use. */
-export function frameOf(publication: Publication, encoding: Encoding): Buffer {
+export function frameOf(publication: Publication, encoding: FrameEncoding): Buffer {
   let { frames } = publication;
   if (frames === null) {
     frames = [];

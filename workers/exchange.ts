@@ -4,10 +4,11 @@
 // A handler is called with a head that is valid during that call only, and says exactly one of these before it returns.
 
 import type { Rejection } from '../src/close-reason.ts';
-import type { Encoding } from './encoding.ts';
+import type { Encoding, PollEncoding } from './encoding.ts';
 import type { Gateway } from './gateway.ts';
 import type { AnswerOptions } from './http/answers.ts';
 import type { RequestHead } from './http/request-head.ts';
+import type { PollSession } from './poll/sessions.ts';
 import type { WebSocketSession } from './websocket/session.ts';
 
 /** An answer to a request whose connection decides by itself whether it is kept. */
@@ -30,6 +31,15 @@ export interface Exchange {
 
   /** Reads the request's body, at most `limitBytes` (else 413), and gives it to `onBody`, which answers, now or later. */
   readBody(head: RequestHead, limitBytes: number, onBody: BodyHandler): void;
+
+  /** Writes an answer that is ready as it is, in pieces, and goes on to the next request if `keepAlive` says so. */
+  answerReady(pieces: readonly Buffer[], keepAlive: boolean): void;
+
+  /** Waits for a publication of the channels, or of a session that there is already, for so long at most; then answers. */
+  wait(encoding: PollEncoding, channels: string | readonly string[], session: PollSession | null, waitMs: number): void;
+
+  /** Gives the connection to the worker in that slot, which reads the request again; false where it cannot be given. */
+  handOver(slot: number, head: RequestHead): boolean;
 
   /** Becomes a held connection: `first` is written at once, publications of the channels follow. A WebSocket brings its session. */
   open(encoding: Encoding, channels: string | readonly string[], first: Buffer, session?: WebSocketSession): void;

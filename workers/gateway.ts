@@ -18,6 +18,7 @@ import { Cors } from './cors.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
 import type { HandOverFunction } from './moving/movable.ts';
+import { type PollLimits, PollSessions } from './poll/sessions.ts';
 import { Stalls } from './stalls.ts';
 import { TICK_MS, TimingWheel } from './timing-wheel.ts';
 
@@ -33,6 +34,7 @@ export class Gateway implements BrokerReceiver {
   readonly connections: number[];
   readonly hub: Hub;
   readonly wheel: TimingWheel;
+  readonly polls: PollSessions;
   readonly stalls: Stalls;
   readonly cors: Cors;
   /** Null where nothing asks who the clients are. */
@@ -56,7 +58,8 @@ export class Gateway implements BrokerReceiver {
   /** Hands a connection to another worker: see workers/moving/hand-over.ts. */
   handOver: HandOverFunction;
 
-  constructor(config: Config, log: Log, makeBroker: (receiver: BrokerReceiver) => Broker) {
+  /** @param slot The worker's, 1 to N. */
+  constructor(config: Config, log: Log, slot: number, makeBroker: (receiver: BrokerReceiver) => Broker) {
     this.config = config;
     this.log = log;
     this.seldom = new Seldom(log);
@@ -65,6 +68,7 @@ export class Gateway implements BrokerReceiver {
     this.connections = TRANSPORTS.map(() => 0);
     this.hub = new Hub(this.counters);
     this.wheel = new TimingWheel();
+    this.polls = new PollSessions(slot, pollLimits(config), this.hub, this.wheel, this.counters);
     this.headDeadlineMs = config.headDeadlineSeconds * 1_000;
     this.keepAliveMs = config.keepAliveSeconds * 1_000;
     this.heartbeatMs = config.heartbeatSeconds * 1_000;
@@ -141,4 +145,14 @@ export class Gateway implements BrokerReceiver {
       forMs: Math.round(sinceMs),
     });
   }
+}
+
+function pollLimits(config: Config): PollLimits {
+  return {
+    sessionLimit: config.pollSessionLimit,
+    mailboxLimitBytes: config.mailboxLimitBytes,
+    mailboxTotalLimitBytes: config.mailboxTotalLimitBytes,
+    answerLimitBytes: config.outboxLimitBytes,
+    expiryMs: config.pollExpirySeconds * 1_000,
+  };
 }

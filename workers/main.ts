@@ -76,7 +76,7 @@ async function run(assignment: Assignment): Promise<void> {
   newestTls ??= assignment.tls;
   const wire: WireChoice = newestTls === null ? await chooseWire(config.wire) : { kind: 'socket', why: 'TLS' };
   const makeBroker = await brokerMaker(assignment, log);
-  const gateway = new Gateway(config, log, makeBroker);
+  const gateway = new Gateway(config, log, worker, makeBroker);
   const { broker } = gateway;
   gateway.onBrokerState = (state) => send({ type: 'broker', state });
   tls = newestTls === null ? null : new Tls(newestTls, (code) => admission?.onTlsFault(code));

@@ -42,6 +42,8 @@ export class Reporter {
     gauges.connections = gateway.connections;
     gauges.channels = gateway.hub.channelCount;
     gauges.subscriptions = gateway.hub.subscriptionCount;
+    gauges.pollSessions = gateway.polls.sessionCount;
+    gauges.mailboxBytes = gateway.polls.store.bytes;
     gauges.connectionLimit = this.connectionLimit;
     gauges.acceptState = admission.state;
     gauges.brokerState = gateway.broker.state;

@@ -3,7 +3,7 @@
 //
 //                 ┌──────────── kept alive ────────────┐
 //   accepted ─▶ head ─▶ (body) ─▶ (busy) ─▶ answered ─▶ idle ─▶ head …
-//      │       ▲  │                            └─▶ blocked (answers not read) ─▶ idle
+//      │       ▲  ├─▶ waiting: a poll, see connection.ts ─┘ └─▶ blocked (answers not read) ─▶ idle
 //      │       │  └─▶ open: held, see connection.ts
 //      └─▶ preface: the PROXY header, where one is expected; within the head's deadline
 //   head ─▶ moving (not read, its descriptor on its way) ─▶ another worker's; see moving/
@@ -17,7 +17,7 @@ import type { CloseReason, Rejection } from '../src/close-reason.ts';
 import { errorText } from '../src/errors.ts';
 import { closeReasonIndex } from '../src/stats.ts';
 import type { Refusal } from './clients.ts';
-import type { Encoding } from './encoding.ts';
+import type { Encoding, PollEncoding } from './encoding.ts';
 import type { BodyHandler, Exchange, ServedAnswer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { type AnswerOptions, answer, CONTINUE, faultAnswer } from './http/answers.ts';
@@ -25,6 +25,7 @@ import { BodyReader } from './http/body-reader.ts';
 import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
 import { PENDING_LIMIT_BYTES, PendingRequest } from './pending-request.ts';
+import type { PollSession } from './poll/sessions.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
@@ -38,6 +39,7 @@ export type ConnectionState =
   | 'body'
   | 'busy'
   | 'blocked'
+  | 'waiting'
   | 'open'
   | 'moving'
   | 'closing'
@@ -74,10 +76,17 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     session?: WebSocketSession | null,
   ): void;
 
+  abstract wait(
+    encoding: PollEncoding,
+    channels: string | readonly string[],
+    session: PollSession | null,
+    waitMs: number,
+  ): void;
+
   /** Bytes came on a held stream. */
   protected abstract readHeld(buffer: Buffer, start: number, end: number): void;
 
-  /** The deadline of a held stream has come. */
+  /** The deadline of a held stream or of a poll that waits has come. */
   protected abstract onHeldTimer(): void;
 
   /** Gives up what is held, if anything is. */
@@ -113,6 +122,16 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   answer(options: AnswerOptions): void {
     const keepAlive = options.keepAlive && !this.gateway.draining;
     this.wire.write(answer(options.keepAlive === keepAlive ? options : { ...options, keepAlive }));
+    this.answered(keepAlive);
+  }
+
+  answerReady(pieces: readonly Buffer[], keepAlive: boolean): void {
+    for (const piece of pieces) this.wire.write(piece);
+    this.answered(keepAlive);
+  }
+
+  /** What follows an answer: the end, the next request, or first the reading of this answer. */
+  private answered(keepAlive: boolean): void {
     if (!keepAlive) {
       this.finish('finished');
     } else if (this.wire.outboxBytes > DRAIN_MARK_BYTES) {
@@ -135,11 +154,15 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     this.gateway.countRejected(rejection);
     this.gateway.clients?.tell(this, 'rejected', { status, reason: text });
     this.wire.write(faultAnswer(status, text, fields, headOnly));
-    this.finish(rejection === 'malformed' || rejection === 'proxy-header' ? 'malformed' : 'finished');
+    this.finish(rejection === 'malformed' || rejection === 'proxy-header' ? 'malformed' : 'finished', null);
   }
 
   private refuse({ status, text, rejection }: Refusal): void {
     this.reject(status, text, rejection);
+  }
+
+  handOver(slot: number, head: RequestHead): boolean {
+    return this.gateway.handOver(this, slot, head.received());
   }
 
   readBody(head: RequestHead, limitBytes: number, onBody: BodyHandler): void {
@@ -165,7 +188,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     this.countClosed(reason);
     if (last !== null) this.wire.write(last);
     this.leave();
-    if (this.state === 'busy' || this.state === 'blocked') this.wire.resume();
+    if (this.state === 'busy' || this.state === 'blocked' || this.state === 'waiting') this.wire.resume();
     this.state = 'closing';
     this.wire.end();
     this.gateway.wheel.schedule(this, this.wire.outboxBytes > 0 ? this.gateway.stallMs : LINGER_MS);
@@ -201,6 +224,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   onTimer(): void {
     switch (this.state) {
       case 'open':
+      case 'waiting':
         this.onHeldTimer();
         return;
       case 'preface':
@@ -279,6 +303,11 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
           break;
         case 'busy':
         case 'blocked':
+          this.keep(buffer, at, end);
+          return;
+        case 'waiting':
+          // The next request came early. It is read when this one is answered; until then the peer's end is not noticed.
+          this.wire.pause();
           this.keep(buffer, at, end);
           return;
         case 'open':
@@ -397,7 +426,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   }
 
   /** Goes on with what came while the last request was being served. */
-  private proceed(): void {
+  protected proceed(): void {
     const { request } = this;
     this.dropRequest();
     this.state = 'idle';

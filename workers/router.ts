@@ -8,6 +8,7 @@ import type { Exchange, Handler } from './exchange.ts';
 import { handleHealth } from './health.ts';
 import { field } from './http/answers.ts';
 import type { Method, RequestHead } from './http/request-head.ts';
+import { handlePoll } from './transports/poll.ts';
 import { handleSse } from './transports/sse.ts';
 import { handleStream } from './transports/stream.ts';
 import { handleWebSocket } from './transports/websocket.ts';
@@ -24,6 +25,8 @@ const ROUTES: readonly Route[] = [
   { path: '/sse', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleSse },
   { path: '/stream/', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleStream },
   { path: '/stream', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handleStream },
+  { path: '/poll/', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handlePoll },
+  { path: '/poll', methods: ['GET', 'HEAD', 'OPTIONS'], handle: handlePoll },
   { path: '/ws/', methods: ['GET'], handle: handleWebSocket },
   { path: '/ws', methods: ['GET'], handle: handleWebSocket },
   { path: '/api/', methods: ['POST'], handle: handleApi },
@@ -51,7 +54,7 @@ export function route(exchange: Exchange, head: RequestHead): void {
   }
   exchange.reject(
     404,
-    'there is nothing here; see /sse/{channel}, /stream/{channel}, /ws/{channel} and /api/publish',
+    'there is nothing here; see /sse/{channel}, /stream/{channel}, /poll/{channel}, /ws/{channel} and /api/publish',
     'unknown',
     '',
     head.method === 'HEAD',

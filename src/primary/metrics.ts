@@ -151,6 +151,16 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
     return gauges.subscriptions;
   }),
 
+  // Poll sessions
+  byWorker('longwire_poll_sessions', 'Poll sessions, between polls and in them.', ({ gauges }) => gauges.pollSessions),
+  byWorker('longwire_mailbox_bytes', "Memory of poll sessions' mailboxes.", ({ gauges }) => gauges.mailboxBytes),
+  counter('longwire_poll_sessions_expired_total', 'Poll sessions for which no poll came in time.', (totals) => {
+    return totals.pollSessionsExpired;
+  }),
+  counter('longwire_mailbox_lost_total', 'Publications dropped from mailboxes that were full.', (totals) => {
+    return totals.mailboxLost;
+  }),
+
   // Publications
   counter(
     'longwire_publications_total',

@@ -124,7 +124,7 @@ describe('admin pages', () => {
       wire: 'handle',
       accept: 'listening',
       broker: 'up',
-      connections: { http: 0, sse: 42, stream: 0, websocket: 0 },
+      connections: { http: 0, sse: 42, stream: 0, websocket: 0, poll: 0 },
       connectionLimit: 0,
       channels: 0,
       subscriptions: 0,

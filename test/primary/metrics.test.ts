@@ -63,6 +63,8 @@ describe('metrics', () => {
       ...['out', 'in'].map((direction) => `longwire_moved_total{direction="${direction}"}`),
       ...REJECTIONS.map((reason) => `longwire_rejected_total{reason="${reason}"}`),
       ...CLOSE_REASONS.map((reason) => `longwire_closed_total{reason="${reason}"}`),
+      'longwire_poll_sessions_expired_total',
+      'longwire_mailbox_lost_total',
       'longwire_publications_total',
       'longwire_publications_too_large_total',
       'longwire_deliveries_total',
@@ -88,6 +90,8 @@ describe('metrics', () => {
           'longwire_connection_limit',
           'longwire_channels',
           'longwire_subscriptions',
+          'longwire_poll_sessions',
+          'longwire_mailbox_bytes',
           'longwire_broker_up',
           'longwire_broker_round_trip_seconds',
           'longwire_event_loop_delay_p50_seconds',
@@ -139,6 +143,8 @@ describe('metrics', () => {
     assert.equal(samples.get('longwire_delivered_bytes_total'), counters.deliveredBytes);
     assert.equal(samples.get('longwire_fanout_overruns_total'), counters.fanoutOverruns);
     assert.equal(samples.get('longwire_broker_gaps_total'), counters.gaps);
+    assert.equal(samples.get('longwire_poll_sessions_expired_total'), counters.pollSessionsExpired);
+    assert.equal(samples.get('longwire_mailbox_lost_total'), counters.mailboxLost);
     assert.equal(samples.get('longwire_api_requests_total{outcome="succeeded"}'), counters.apiSucceeded);
     assert.equal(samples.get('longwire_api_requests_total{outcome="failed"}'), counters.apiFailed);
 

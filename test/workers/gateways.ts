@@ -41,5 +41,5 @@ export function makeGateway(changes: Partial<Config> = {}): TestGateway {
   if ('faults' in loaded) throw new TypeError(JSON.stringify(loaded.faults));
   const { log, lines } = logLines();
   const broker = new StandInBroker();
-  return { gateway: new Gateway({ ...loaded.config, ...changes }, log, () => broker), broker, lines };
+  return { gateway: new Gateway({ ...loaded.config, ...changes }, log, 1, () => broker), broker, lines };
 }

@@ -16,11 +16,14 @@ const REASONS: Readonly<Record<number, string>> = {
   404: 'Not Found',
   405: 'Method Not Allowed',
   408: 'Request Timeout',
+  409: 'Conflict',
+  410: 'Gone',
   411: 'Length Required',
   413: 'Content Too Large',
   414: 'URI Too Long',
   415: 'Unsupported Media Type',
   417: 'Expectation Failed',
+  421: 'Misdirected Request',
   426: 'Upgrade Required',
   429: 'Too Many Requests',
   431: 'Request Header Fields Too Large',
@@ -105,16 +108,9 @@ export function faultAnswer(status: number, text: string, fields = '', headOnly 
 /** A whole answer with Date, Connection and, unless the status forbids it, Content-Length. */
 export function answer(options: AnswerOptions): Buffer {
   const { status, body = '', contentType = 'text/plain; charset=utf-8', fields = '', keepAlive } = options;
-  // A 204 and a 304 end with their head; a 204 must not have a Content-Length (RFC 9110 §8.6).
-  const bodiless = status === 204 || status === 304;
   const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length;
-  let head = `HTTP/1.1 ${status} ${REASONS[status] ?? 'Unknown'}\r\nDate: ${dateHeader()}\r\n`;
-  if (!bodiless) {
-    if (length > 0) head += `Content-Type: ${contentType}\r\n`;
-    head += `Content-Length: ${length}\r\n`;
-  }
-  head += `${fields}Connection: ${keepAlive ? 'keep-alive' : 'close'}\r\n\r\n`;
-  if (bodiless || options.headOnly === true || length === 0) return Buffer.from(head, 'latin1');
+  const head = answerHead(status, length, contentType, fields, keepAlive);
+  if (isBodiless(status) || options.headOnly === true || length === 0) return Buffer.from(head, 'latin1');
 
   // Heads are latin1 and one byte a character; a body is UTF-8 or bytes.
   const whole = Buffer.allocUnsafe(head.length + length);
@@ -122,6 +118,31 @@ export function answer(options: AnswerOptions): Buffer {
   if (typeof body === 'string') whole.write(body, head.length);
   else body.copy(whole, head.length);
   return whole;
+}
+
+/**
+ * An answer's head with the empty line, latin1.
+ *
+ * @param length Of the body, in bytes; null for the answer to a HEAD that does not know it.
+ */
+export function answerHead(
+  status: number,
+  length: number | null,
+  contentType: string,
+  fields: string,
+  keepAlive: boolean,
+): string {
+  let head = `HTTP/1.1 ${status} ${REASONS[status] ?? 'Unknown'}\r\nDate: ${dateHeader()}\r\n`;
+  if (!isBodiless(status)) {
+    if (length !== 0) head += `Content-Type: ${contentType}\r\n`;
+    if (length !== null) head += `Content-Length: ${length}\r\n`;
+  }
+  return `${head}${fields}Connection: ${keepAlive ? 'keep-alive' : 'close'}\r\n\r\n`;
+}
+
+/** A 204 and a 304 end with their head; a 204 must not have a Content-Length (RFC 9110 §8.6). */
+function isBodiless(status: number): boolean {
+  return status === 204 || status === 304;
 }
 
 /**

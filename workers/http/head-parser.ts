@@ -123,6 +123,7 @@ export class HeadParser {
   parse(buffer: Buffer, start: number, end: number): number {
     this.head.buffer = buffer;
     this.head.start = start;
+    this.head.end = end;
     if (this.state < HEADER_START) {
       const past = this.parseRequestLine(buffer, start, end);
       if (past < 0) return past;

@@ -38,6 +38,8 @@ export class RequestHead {
   buffer: Buffer;
   /** Absolute offset in `buffer` at which the head begins. */
   start: number;
+  /** Absolute offset behind all that was read: the head, and what has come behind it. */
+  end: number;
   offsets: Int32Array;
   pathStart: number;
   /** Equal to `pathStart` for an absolute-form without a path, which stands for '/'. */
@@ -57,6 +59,7 @@ export class RequestHead {
     this.headerCount = 0;
     this.buffer = NOTHING;
     this.start = 0;
+    this.end = 0;
     this.offsets = new Int32Array(headerLimit * OFFSETS_A_HEADER);
     this.pathStart = 0;
     this.pathEnd = 0;
@@ -76,10 +79,16 @@ export class RequestHead {
     this.headerCount = 0;
     this.buffer = NOTHING;
     this.start = 0;
+    this.end = 0;
     this.pathStart = 0;
     this.pathEnd = 0;
     this.queryStart = 0;
     this.queryEnd = 0;
+  }
+
+  /** All bytes that were read, from the head's first on: for whoever reads them again elsewhere. */
+  received(): Buffer {
+    return this.buffer.subarray(this.start, this.end);
   }
 
   /** The name of header `i`, as it was sent. `i` is 0 to `headerCount - 1`. */

@@ -48,7 +48,7 @@ export function holdStream(stream: HeldStream): Handler {
   };
 }
 
-function answerPreflight(exchange: Exchange, head: RequestHead, corsFields: string): void {
+export function answerPreflight(exchange: Exchange, head: RequestHead, corsFields: string): void {
   exchange.answer({
     status: 204,
     fields: `${corsFields}Allow: GET, HEAD, OPTIONS\r\n`,

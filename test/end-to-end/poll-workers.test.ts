@@ -1,0 +1,73 @@
+// Polls that land anywhere: several workers, each poll on a connection of its own, and the accepting worker is whichever the
+// kernel chose. Numbered publications must reach every client, each once and in order.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { PollClient } from '../harness/poll-client.ts';
+import { ask } from '../harness/raw-client.ts';
+import { waitUntil } from '../harness/wait.ts';
+
+const CLIENTS = 12;
+const PUBLICATIONS = 60;
+
+for (const [workers, wire] of [
+  ['2', 'handle'],
+  ['3', 'socket'],
+] as const) {
+  describe(`polls and ${workers} workers, ${wire} wire`, () => {
+    let gateway: GatewayProcess;
+
+    before(async () => {
+      gateway = await startGateway({ env: { LONGWIRE_WORKERS: workers, LONGWIRE_WIRE: wire } });
+    });
+    after(() => gateway.kill());
+
+    it('find their session in whatever worker they land: nothing is lost, nothing comes twice', async () => {
+      const clients = Array.from(
+        { length: CLIENTS },
+        () => new PollClient(gateway.publicPort, 'numbers', { anew: true }),
+      );
+      await gateway.metricReaches('longwire_connections', { transport: 'poll' }, CLIENTS);
+      const polling = clients.map((client) => client.poll(PUBLICATIONS));
+      for (let number = 0; number < PUBLICATIONS; number++) await gateway.publish('numbers', `${number}`);
+      await Promise.all(polling);
+      for (const client of clients) {
+        assert.deepEqual(
+          client.publications.map(({ data }) => data),
+          Array.from({ length: PUBLICATIONS }, (_, number) => `${number}`),
+        );
+        assert.equal(client.lost, 0);
+        client.close();
+      }
+      const polls = clients.reduce((sum, { answerCount }) => sum + answerCount, 0);
+      await gateway.metricReaches('longwire_moved_total', { direction: 'in' }, (moved) => moved > 0 && moved < polls);
+    });
+
+    it('of a session whose worker has died are told that it is gone', async () => {
+      const client = new PollClient(gateway.publicPort, 'short?timeout=0');
+      await client.answer();
+      const killed = (await gateway.workers()).find(({ id }) => id === slotOf(client.sid));
+      process.kill(killed?.pid as number, 'SIGKILL');
+      await waitUntil(async () => {
+        const now = (await gateway.workers()).find(({ id }) => id === killed?.id);
+        return now?.state === 'ready' && now.pid !== killed?.pid;
+      }, 'the worker to be replaced');
+      for (let i = 0; i < 6; i++) {
+        const { status, text } = await ask(
+          gateway.publicPort,
+          `GET /poll/short?sid=${client.sid}&since=0 HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n`,
+        );
+        assert.equal(status, 410, text);
+        assert.equal(JSON.parse(text).error.code, 110);
+      }
+      client.close();
+    });
+  });
+}
+
+/** The slot that a sid begins with. */
+function slotOf(sid: string): number {
+  const bytes = Buffer.from(sid, 'base64url');
+  return bytes.readUInt16BE(0) >> 4;
+}

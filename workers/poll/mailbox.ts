@@ -1,0 +1,133 @@
+// A mailbox: what was published for a poll session and is not yet acknowledged, whether it was answered or not. An answer
+// that is lost on its way is asked for again.
+//
+// Positions count the session's publications from 1. A mailbox holds those behind `keptFrom`, up to `position`; the client's
+// next `since` acknowledges. Bounds: a mailbox's bytes, and those of all mailboxes of the worker (`MailStore`); beyond either
+// the oldest are dropped and counted, and since positions go on, whoever comes back sees how many are missing. One
+// publication always fits into a mailbox, else there would be some that can never be polled.
+//
+// Cost: one copy of a frame a worker, however many mailboxes it lies in, and 8 bytes in each.
+
+import type { Counters } from '../../src/stats.ts';
+
+/** What a frame of its own memory costs beside its bytes: the Buffer, its ArrayBuffer and backing store, this object. */
+const FRAME_BYTES = 320;
+/** A place in a mailbox's array, which grows by half. */
+const PLACE_BYTES = 16;
+
+/** A frame that lies in mailboxes. */
+export class KeptFrame {
+  readonly frame: Buffer;
+  mailboxes: number;
+
+  /** Copies a frame that is a slice of something larger: it would keep all of that. */
+  constructor(frame: Buffer) {
+    this.frame = frame.buffer.byteLength === frame.length ? frame : copyOf(frame);
+    this.mailboxes = 0;
+  }
+
+  get heldBytes(): number {
+    return FRAME_BYTES + this.frame.length;
+  }
+}
+
+/** All mailboxes of a worker. */
+export class MailStore {
+  /** What they hold together; a frame in several is counted once. */
+  bytes: number;
+  readonly mailboxLimitBytes: number;
+  readonly totalLimitBytes: number;
+  readonly counters: Counters;
+
+  constructor(mailboxLimitBytes: number, totalLimitBytes: number, counters: Counters) {
+    this.bytes = 0;
+    this.mailboxLimitBytes = mailboxLimitBytes;
+    this.totalLimitBytes = totalLimitBytes;
+    this.counters = counters;
+  }
+
+  add(kept: KeptFrame): void {
+    this.bytes += PLACE_BYTES;
+    if (kept.mailboxes++ === 0) this.bytes += kept.heldBytes;
+  }
+
+  remove(kept: KeptFrame): void {
+    this.bytes -= PLACE_BYTES;
+    if (--kept.mailboxes === 0) this.bytes -= kept.heldBytes;
+  }
+}
+
+export class Mailbox {
+  private readonly store: MailStore;
+  /** Null while empty, which is nearly always. */
+  private frames: KeptFrame[] | null;
+  private bytes: number;
+  /** Of the newest publication. */
+  position: number;
+
+  constructor(store: MailStore) {
+    this.store = store;
+    this.frames = null;
+    this.bytes = 0;
+    this.position = 0;
+  }
+
+  /** The position behind which everything is here. */
+  get keptFrom(): number {
+    return this.position - (this.frames === null ? 0 : this.frames.length);
+  }
+
+  put(kept: KeptFrame): void {
+    const { store } = this;
+    this.frames ??= [];
+    this.frames.push(kept);
+    this.position++;
+    this.bytes += kept.heldBytes;
+    store.add(kept);
+    while (
+      (this.bytes > store.mailboxLimitBytes && this.position - this.keptFrom > 1) ||
+      (store.bytes > store.totalLimitBytes && this.frames !== null)
+    ) {
+      store.counters.mailboxLost++;
+      this.drop(1);
+    }
+  }
+
+  /** The client has everything up to there: what it has is forgotten. */
+  acknowledge(position: number): void {
+    this.drop(Math.max(0, position - this.keptFrom));
+  }
+
+  /** Frames behind a position, in order: at most so many, and so many bytes unless the first alone has more. */
+  after(position: number, countLimit: number, limitBytes: number): Buffer[] {
+    const found: Buffer[] = [];
+    if (this.frames === null) return found;
+    let bytes = 0;
+    for (let i = Math.max(0, position - this.keptFrom); i < this.frames.length && found.length < countLimit; i++) {
+      const { frame } = this.frames[i] as KeptFrame;
+      bytes += frame.length;
+      if (bytes > limitBytes && found.length > 0) break;
+      found.push(frame);
+    }
+    return found;
+  }
+
+  clear(): void {
+    this.drop(this.position - this.keptFrom);
+  }
+
+  private drop(count: number): void {
+    if (this.frames === null || count === 0) return;
+    for (const kept of this.frames.splice(0, count)) {
+      this.bytes -= kept.heldBytes;
+      this.store.remove(kept);
+    }
+    if (this.frames.length === 0) this.frames = null;
+  }
+}
+
+function copyOf(frame: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(frame.length);
+  frame.copy(copy);
+  return copy;
+}
