@@ -6,7 +6,8 @@
 //   npm test -- --majors=none      no other majors; or those named: --majors=24,26
 //
 // The list of files comes from the sources, so that compiled tests of sources that are gone do not run. A file is a
-// process of its own; half as many at a time as there are cores, since many of them start servers and clients of their own.
+// process of its own. Most wait for deadlines and other processes far more than they compute, so twice as many run at a
+// time as there are cores; those that measure (memory, descriptors, time) come after them, one by one.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -29,6 +30,9 @@ const ON_EVERY_MAJOR = [
   'test/end-to-end/tls.test',
   'test/end-to-end/websocket.test',
 ];
+
+/** What measures, by how its path begins: figures of a machine that does something else at the same time say nothing. */
+const MEASURES = ['test/bench/', 'test/end-to-end/leaks', 'test/workers/wire/'];
 
 /** Bounds one test and one file: what hangs fails, with its name. */
 const TEST_TIMEOUT_MS = 300_000;
@@ -81,11 +85,19 @@ function testFiles(): string[] {
     .sort();
 }
 
+/** Runs the files on that Node; false when a test failed. All are run, whatever fails. */
 function runTests(node: string, files: string[]): boolean {
+  const measures = files.filter((file) => MEASURES.some((beginning) => file.startsWith(beginning)));
+  const others = files.filter((file) => !measures.includes(file));
+  const passed = runAtATime(node, others, 2 * availableParallelism());
+  return runAtATime(node, measures, 1) && passed;
+}
+
+function runAtATime(node: string, files: string[], concurrency: number): boolean {
+  if (files.length === 0) return true;
   const compiled = files.map((file) => join('dist', file.replace(/\.ts$/, '.js')));
-  const concurrency = Math.max(1, Math.floor(availableParallelism() / 2));
   const version = spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim();
-  console.log(`\nNode ${version}, ${files.length} files\n`);
+  console.log(`\nNode ${version}, ${files.length} files, ${concurrency} at a time\n`);
   const flags = [
     ...['--test', '--test-reporter=spec', '--enable-source-maps'],
     ...[`--test-concurrency=${concurrency}`, `--test-timeout=${TEST_TIMEOUT_MS}`],
