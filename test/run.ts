@@ -7,7 +7,7 @@
 //
 // The list of files comes from the sources, so that compiled tests of sources that are gone do not run. A file is a
 // process of its own. Most wait for deadlines and other processes far more than they compute, so twice as many run at a
-// time as there are cores; those that measure (memory, descriptors, time) come after them, one by one.
+// time as there are cores; those that measure, or fill the machine by themselves, come after them, one by one.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -31,8 +31,19 @@ const ON_EVERY_MAJOR = [
   'test/end-to-end/websocket.test',
 ];
 
-/** What measures, by how its path begins: figures of a machine that does something else at the same time say nothing. */
-const MEASURES = ['test/bench/', 'test/end-to-end/leaks', 'test/workers/wire/'];
+/**
+ * What runs alone, by how its path begins: what measures, because figures of a machine that does something else at the same
+ * time say nothing, and the crowds of thousands, which would keep everything else waiting beyond its patience.
+ */
+const ALONE = [
+  'test/bench/',
+  'test/end-to-end/capacity',
+  'test/end-to-end/deadlines',
+  'test/end-to-end/fuzz',
+  'test/end-to-end/leaks',
+  'test/end-to-end/order',
+  'test/end-to-end/slow-consumer',
+];
 
 /** Bounds one test and one file: what hangs fails, with its name. */
 const TEST_TIMEOUT_MS = 300_000;
@@ -87,10 +98,10 @@ function testFiles(): string[] {
 
 /** Runs the files on that Node; false when a test failed. All are run, whatever fails. */
 function runTests(node: string, files: string[]): boolean {
-  const measures = files.filter((file) => MEASURES.some((beginning) => file.startsWith(beginning)));
-  const others = files.filter((file) => !measures.includes(file));
+  const alone = files.filter((file) => ALONE.some((beginning) => file.startsWith(beginning)));
+  const others = files.filter((file) => !alone.includes(file));
   const passed = runAtATime(node, others, 2 * availableParallelism());
-  return runAtATime(node, measures, 1) && passed;
+  return runAtATime(node, alone, 1) && passed;
 }
 
 function runAtATime(node: string, files: string[], concurrency: number): boolean {
