@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { ask, RawClient } from '../harness/raw-client.ts';
+import { waitUntil } from '../harness/wait.ts';
 import {
   ACCEPT,
   handshake,
@@ -73,6 +74,7 @@ for (const wire of WIRES) {
         ]);
         const client = await open('/ws/alice', { early });
         assert.deepEqual(await client.json(2), [{ subscribed: ['early'] }, { pong: 1 }]);
+        await waitUntil(() => client.pongs.length > 0, 'the pong, which may come in a packet of its own');
         assert.deepEqual(client.pongs, ['early']);
         await gateway.publish('early', 'here');
         assert.deepEqual((await client.json(3))[2], { channel: 'early', data: 'here' });
