@@ -12,6 +12,8 @@ export interface Config {
   tlsKey: string;
   /** Addresses and networks whose word on a client's address is taken; see address.ts for their form. */
   trustedProxies: string[];
+  /** In which field those that speak HTTP say it. */
+  forwardedHeader: 'x-forwarded-for' | 'forwarded';
   /** Whether connections begin with a header of the PROXY protocol. */
   proxyProtocol: 'off' | 'on';
   /** `redis://` or `rediss://` with auth and database number; empty for the embedded broker. */
@@ -24,6 +26,8 @@ export interface Config {
   wire: 'auto' | 'handle' | 'socket';
   /** Most connections of all workers together; 0 for as many as RLIMIT_NOFILE allows. */
   maxConnections: number;
+  /** Most connections of one client's address on one worker; 0 for no such limit. */
+  maxConnectionsPerAddress: number;
   adminHost: string;
   /** 0 takes a free one. */
   adminPort: number;

@@ -71,6 +71,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     networks(),
     "Proxies in front whose word on the client's address is taken. Empty: nobody's.",
   ),
+  forwardedHeader: knob(
+    'LONGWIRE_FORWARDED_HEADER',
+    'x-forwarded-for',
+    oneOf('x-forwarded-for', 'forwarded'),
+    'The field in which those proxies name the client. The other one comes through them unchanged and is not read.',
+  ),
   proxyProtocol: knob(
     'LONGWIRE_PROXY_PROTOCOL',
     'off',
@@ -107,6 +113,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     'auto',
     maxConnections(),
     'Most connections of all workers together, rounded up to a multiple of them. auto: as many as RLIMIT_NOFILE allows, less a reserve.',
+  ),
+  maxConnectionsPerAddress: knob(
+    'LONGWIRE_MAX_CONNECTIONS_PER_ADDRESS',
+    '0',
+    whole(0, CONNECTION_CEILING),
+    "Most connections of one client's address (of one /64 of IPv6) on one worker; over it: 429. 0: no limit, for phones share addresses.",
   ),
   adminHost: knob(
     'LONGWIRE_ADMIN_HOST',

@@ -50,6 +50,8 @@ export const REJECTIONS = [
   'session-elsewhere',
   /** A poll that waited when the next one of its session came: 409. */
   'superseded',
+  /** The client's address holds as many connections as one may: 429. */
+  'too-many',
 ] as const;
 
 export type Rejection = (typeof REJECTIONS)[number];

@@ -140,9 +140,15 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
       this.wire.pause();
       this.gateway.wheel.schedule(this, this.gateway.stallMs);
     } else {
-      this.state = 'idle';
-      this.gateway.wheel.schedule(this, this.gateway.keepAliveMs);
+      this.rest();
     }
+  }
+
+  /** Waits for the next request. */
+  private rest(): void {
+    this.state = 'idle';
+    this.gateway.wheel.schedule(this, this.gateway.keepAliveMs);
+    this.gateway.clients?.answered(this);
   }
 
   answerLast(whole: Buffer): void {
@@ -157,8 +163,8 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     this.finish(rejection === 'malformed' || rejection === 'proxy-header' ? 'malformed' : 'finished', null);
   }
 
-  private refuse({ status, text, rejection }: Refusal): void {
-    this.reject(status, text, rejection);
+  private refuse({ status, text, rejection }: Refusal, headOnly = false): void {
+    this.reject(status, text, rejection, '', headOnly);
   }
 
   handOver(slot: number, head: RequestHead): boolean {
@@ -380,7 +386,9 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
       this.reject(parser.faultStatus, parser.faultText, 'malformed');
       return end;
     }
-    route(this, parser.head);
+    const refusal = gateway.clients?.ask(this, parser.head) ?? null;
+    if (refusal === null) route(this, parser.head);
+    else this.refuse(refusal, parser.head.method === 'HEAD');
     return stop;
   }
 
@@ -429,8 +437,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   protected proceed(): void {
     const { request } = this;
     this.dropRequest();
-    this.state = 'idle';
-    this.gateway.wheel.schedule(this, this.gateway.keepAliveMs);
+    this.rest();
     if (request !== null && request.length > 0) this.onWireRead(request.bytes, request.length);
     const state = this.state as ConnectionState;
     // Held or closing too: a wire that is not read does not tell of the peer's end.

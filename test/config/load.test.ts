@@ -52,6 +52,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
       [Array.from({ length: 101 }, (_, i) => `10.0.0.${i}`).join(','), /at most 100/],
     ],
   },
+  forwardedHeader: names('x-forwarded-for', ['x-forwarded-for', 'forwarded']),
   proxyProtocol: names('off', ['off', 'on']),
   redisUrl: {
     initial: '',
@@ -117,6 +118,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
     ],
     bad: [...autoFaults(), ['100000001', /above 100000000/]],
   },
+  maxConnectionsPerAddress: whole(0, 0, 100_000_000),
   adminHost: {
     initial: '127.0.0.1',
     good: [

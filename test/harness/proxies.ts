@@ -19,12 +19,22 @@ export interface RunningProxy {
 /** Arguments with which each says its version. */
 export const PROXIES: Record<ProxyName, string[]> = { nginx: ['-v'], haproxy: ['-v'] };
 
-/** Starts it in front of the gateway on `gatewayPort`; resolves when it accepts connections. */
-export async function startProxy(name: ProxyName, gatewayPort: number): Promise<RunningProxy> {
+/** The line with which each names its client in X-Forwarded-For; by default neither does. */
+export const NAMES_CLIENTS: Record<ProxyName, string> = {
+  nginx: 'proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;',
+  haproxy: 'option forwardfor',
+};
+
+/**
+ * Starts it in front of the gateway on `gatewayPort`; resolves when it accepts connections.
+ *
+ * @param more A line for where it passes requests on.
+ */
+export async function startProxy(name: ProxyName, gatewayPort: number, more = ''): Promise<RunningProxy> {
   const folder = mkdtempSync(join(tmpdir(), `longwire-${name}-`));
   const port = await freePort();
   const file = join(folder, `${name}.conf`);
-  writeFileSync(file, name === 'nginx' ? nginx(folder, port, gatewayPort) : haproxy(port, gatewayPort));
+  writeFileSync(file, name === 'nginx' ? nginx(folder, port, gatewayPort, more) : haproxy(port, gatewayPort, more));
   // Both in the foreground.
   const args = name === 'nginx' ? ['-p', folder, '-c', file, '-e', 'stderr'] : ['-db', '-f', file];
   const program = new ForeignProgram(name, args, folder);
@@ -46,7 +56,7 @@ export async function startProxy(name: ProxyName, gatewayPort: number): Promise<
 }
 
 /** The lines for WebSockets are those of docs/clients.md; nothing else is other than by default. */
-function nginx(folder: string, port: number, gatewayPort: number): string {
+function nginx(folder: string, port: number, gatewayPort: number, more: string): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   return `
 daemon off;
@@ -59,6 +69,7 @@ http {
     listen 127.0.0.1:${port};
     location / {
       proxy_pass http://127.0.0.1:${gatewayPort};
+      ${more}
     }
     location /ws/ {
       proxy_pass http://127.0.0.1:${gatewayPort};
@@ -73,7 +84,7 @@ http {
 }
 
 /** haproxy has no default timeouts and warns of it; these are those of Debian's own haproxy.cfg. */
-function haproxy(port: number, gatewayPort: number): string {
+function haproxy(port: number, gatewayPort: number, more: string): string {
   return `
 defaults
   mode http
@@ -86,6 +97,7 @@ frontend public
   default_backend gateway
 
 backend gateway
+  ${more}
   server one 127.0.0.1:${gatewayPort}
 `;
 }

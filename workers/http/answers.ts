@@ -37,7 +37,7 @@ const REASONS: Readonly<Record<number, string>> = {
 export const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n', 'latin1');
 
 /**
- * What a 503 says in Retry-After unless told otherwise. Long enough for a worker to be replaced, short enough that a
+ * What a 429 and a 503 say in Retry-After unless told otherwise. Long enough for a worker to be replaced, short enough that a
  * client which keeps to it is soon back.
  */
 const RETRY_AFTER_SECONDS = 5;
@@ -67,6 +67,7 @@ interface CachedFault {
   answer: Buffer;
 }
 
+const RETRIED: readonly number[] = [429, 503];
 const RETRY_LATER = `Retry-After: ${RETRY_AFTER_SECONDS}\r\n`;
 
 const faults = new Map<string, CachedFault>();
@@ -77,7 +78,7 @@ let dateText = '';
 /**
  * A whole answer that ends the connection: `Connection: close`, the text as its body.
  *
- * A 405 must be given its Allow (RFC 9110 §15.5.6); a 503 has a Retry-After unless `fields` holds another.
+ * A 405 must be given its Allow (RFC 9110 §15.5.6); a 429 and a 503 have a Retry-After unless `fields` holds another.
  *
  * @param text A constant, for people; a line end is added.
  * @param fields Further field lines, each made by `field`.
@@ -91,7 +92,7 @@ export function faultAnswer(status: number, text: string, fields = '', headOnly 
   const made = answer({
     status,
     body: `${text}\n`,
-    fields: status === 503 && !fields.includes('Retry-After: ') ? fields + RETRY_LATER : fields,
+    fields: RETRIED.includes(status) && !fields.includes('Retry-After: ') ? fields + RETRY_LATER : fields,
     keepAlive: false,
     headOnly,
   });

@@ -111,6 +111,18 @@ export class RequestHead {
     return null;
   }
 
+  /** The values of all headers of that name (give it in lower case) as one list (RFC 9110 §5.3), or null without any. */
+  headerList(lowerCaseName: string): string | null {
+    let list: string | null = null;
+    for (let i = 0; i < this.headerCount; i++) {
+      const nameStart = this.offset(i, 0);
+      if (this.offset(i, 1) - nameStart !== lowerCaseName.length) continue;
+      if (!equalsIgnoringCase(this.buffer, this.start + nameStart, lowerCaseName)) continue;
+      list = list === null ? this.headerValue(i) : `${list}, ${this.headerValue(i)}`;
+    }
+    return list;
+  }
+
   /** The target's path, raw: '/' where an absolute-form has none, '*' for `OPTIONS *`. */
   path(): string {
     return this.pathEnd === this.pathStart ? '/' : this.slice(this.pathStart, this.pathEnd);

@@ -69,7 +69,7 @@ export class HandOver {
     const all = Buffer.concat(shared.unread === null ? [bytes] : [bytes, shared.unread]);
     connection.state = 'moving';
     this.gateway.wheel.schedule(connection, DEADLINE_MS);
-    const client = this.gateway.clients?.addressOf(connection) ?? '';
+    const client = this.gateway.clients?.ownAddressOf(connection) ?? '';
     const cargo = { kind: 'request' as const, bytes: all, client };
     const given = { connection, slot, descriptor: shared.descriptor, cargo };
     if (inFlight.size < IN_FLIGHT_LIMIT) {
