@@ -31,7 +31,7 @@ const EXIT_INTERNAL = 70;
 const EXIT_CONFIG = 78;
 
 /** Node flags of the workers: docs/adr/0004-small-young-generation.md. */
-const WORKER_FLAGS = ['--max-semi-space-size=1'];
+const WORKER_FLAGS = ['--max-semi-space-size=1', '--expose-gc'];
 
 // Whoever read our words may leave (`longwire | head -1`): the gateway goes on.
 process.stdout.on('error', () => {});

@@ -68,6 +68,12 @@ describe('layers', () => {
     });
   });
 
+  it('a worker loads no package at its start, and none but ioredis at all', () => {
+    assert.deepEqual(packagesLoadedBy('workers/main.ts'), []);
+    assert.deepEqual(packagesLoadedBy('src/broker/redis.ts'), ['ioredis']);
+    assert.ok(packagesLoadedBy('src/main.ts').includes('dotenv'), 'they are found where they are');
+  });
+
   it('the product imports neither tests nor benchmarks', () => {
     for (const folder of PRODUCT) {
       forEachImport(folder, (path, target) => {
@@ -178,6 +184,23 @@ function findCycle(path: string, trail: string[], done: Set<string>): string[] |
   }
   done.add(path);
   return null;
+}
+
+/** Packages that are there once a file has been loaded: through imports of more than types, and `require`; not `import()`. */
+function packagesLoadedBy(path: string, seen = new Set<string>()): string[] {
+  const code = BY_PATH.get(path)?.code;
+  if (code === undefined || seen.has(path)) return [];
+  seen.add(path);
+  const specifiers = [
+    ...code.matchAll(/^import\s(?!type\s)(?:[^'"`;]*?\sfrom\s)?'([^']+)';/gm),
+    ...code.matchAll(/createRequire\(import\.meta\.url\)\('([^']+)'\)/g),
+  ].map(([, specifier]) => specifier ?? '');
+  const loaded = specifiers.flatMap((specifier) => {
+    if (specifier.startsWith('node:')) return [];
+    if (!specifier.startsWith('.')) return [specifier];
+    return packagesLoadedBy(posix.join(posix.dirname(path), specifier), seen);
+  });
+  return [...new Set(loaded)];
 }
 
 /** Imports of packages: `@scope/name/part` is of the package `@scope/name`. */

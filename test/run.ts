@@ -21,6 +21,7 @@ import { bringNode, MAJORS } from './harness/runtimes.ts';
  * each part of the gateway. Everything on everything would take half an hour.
  */
 const ON_EVERY_MAJOR = [
+  'test/broker/relay-link',
   'test/workers/wire/',
   'test/workers/http/',
   'test/end-to-end/api',
