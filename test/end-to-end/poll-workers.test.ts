@@ -28,13 +28,13 @@ for (const [workers, wire] of [
         { length: CLIENTS },
         () => new PollClient(gateway.publicPort, 'numbers', { anew: true }),
       );
+      const polling = clients.map((client) => client.pollUntil(PUBLICATIONS));
       await gateway.metricReaches('longwire_connections', { transport: 'poll' }, CLIENTS);
-      const polling = clients.map((client) => client.poll(PUBLICATIONS));
       for (let number = 0; number < PUBLICATIONS; number++) await gateway.publish('numbers', `${number}`);
       await Promise.all(polling);
       for (const client of clients) {
         assert.deepEqual(
-          client.publications.map(({ data }) => data),
+          client.objects.map(({ data }) => data),
           Array.from({ length: PUBLICATIONS }, (_, number) => `${number}`),
         );
         assert.equal(client.lost, 0);
@@ -45,8 +45,8 @@ for (const [workers, wire] of [
     });
 
     it('of a session whose worker has died are told that it is gone', async () => {
-      const client = new PollClient(gateway.publicPort, 'short?timeout=0');
-      await client.answer();
+      const client = new PollClient(gateway.publicPort, 'short');
+      await client.poll('timeout=0');
       const killed = (await gateway.workers()).find(({ id }) => id === slotOf(client.sid));
       process.kill(killed?.pid as number, 'SIGKILL');
       await waitUntil(async () => {

@@ -12,13 +12,26 @@ import { PROXIES, type ProxyName, type RunningProxy, startProxy } from '../harne
 import { TRANSPORTS } from '../harness/transports.ts';
 import { waitUntil } from '../harness/wait.ts';
 
+/** What polls were asked on, a proxy keeps for the next. */
+async function nothingIsHeld(gateway: GatewayProcess): Promise<void> {
+  for (const { name } of TRANSPORTS) await gateway.metricReaches('longwire_connections', { transport: name }, 0);
+}
+
 for (const name of Object.keys(PROXIES) as ProxyName[]) {
   describe(`through ${name}`, { skip: missing(name, ...PROXIES[name]) }, () => {
     let gateway: GatewayProcess;
     let proxy: RunningProxy;
 
     before(async () => {
-      gateway = await startGateway({ env: { LONGWIRE_HEARTBEAT_SECONDS: '0.3', LONGWIRE_DRAIN_SECONDS: '0' } });
+      gateway = await startGateway({
+        env: {
+          LONGWIRE_HEARTBEAT_SECONDS: '0.3',
+          LONGWIRE_POLL_WAIT_SECONDS: '0.3',
+          LONGWIRE_POLL_EXPIRY_SECONDS: '3',
+          LONGWIRE_MAILBOX_LIMIT_BYTES: '4194304',
+          LONGWIRE_DRAIN_SECONDS: '0',
+        },
+      });
       proxy = await startProxy(name, gateway.publicPort);
     });
 
@@ -46,7 +59,7 @@ for (const name of Object.keys(PROXIES) as ProxyName[]) {
     }
 
     it('clients of all transports are held, and each that leaves is noticed', async () => {
-      await gateway.metricReaches('longwire_connections', {}, 0);
+      await nothingIsHeld(gateway);
       const channels = ['a', 'a', 'b', 'c'];
       const clients = await Promise.all(
         TRANSPORTS.flatMap(({ open }) => channels.map((channel) => open(proxy.port, channel))),
@@ -58,9 +71,8 @@ for (const name of Object.keys(PROXIES) as ProxyName[]) {
         if (index % 2 === 0) client.close();
         else client.vanish();
       }
-      for (const gauge of ['connections', 'channels', 'subscriptions']) {
-        await gateway.metricReaches(`longwire_${gauge}`, {}, 0);
-      }
+      await nothingIsHeld(gateway);
+      for (const gauge of ['channels', 'subscriptions']) await gateway.metricReaches(`longwire_${gauge}`, {}, 0);
     });
 
     it('a page of the host that the browser knows may open a WebSocket, another may not', async () => {
@@ -73,10 +85,12 @@ for (const name of Object.keys(PROXIES) as ProxyName[]) {
       const clients = await Promise.all(TRANSPORTS.map(({ open }) => open(proxy.port, 'alice')));
       const goodbyes = Promise.all(clients.map((client) => client.goodbye()));
       await gateway.stop();
-      const [sse, stream, websocket] = await goodbyes;
+      const [sse, stream, poll, websocket] = await goodbyes;
       // A proxy may put chunks of its own around what has none, and keep its client's connection behind the last of them.
       assert.ok(sse === 'the end' || sse === 'the last chunk', sse);
       assert.ok(stream === 'the end' || stream === 'the last chunk', stream);
+      // A poll was answered; its client asked the proxy again, which has nobody to ask, or was told of the end.
+      assert.match(poll ?? '', /^50[234]$|^204, and the end$|the connection's end \(fin\)$/);
       assert.equal(websocket, '1012 come back');
     });
   });

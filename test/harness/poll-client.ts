@@ -1,8 +1,7 @@
-// A client that polls as docs/protocol.md says it: one poll after the other on one connection, each with the sid and the
-// position of the last answer. It keeps every publication that it was told, and everything else that happened to it.
+// A client that polls as docs/protocol.md says it: one poll after the other, each with the sid and the position of the last
+// answer, on one connection for as long as that is kept. It keeps every publication that it was told.
 
 import { type Answer, parseAnswers, RawClient, type RawOptions } from './raw-client.ts';
-import { waitUntil } from './wait.ts';
 
 export interface PollOptions extends RawOptions {
   fields?: string;
@@ -11,95 +10,121 @@ export interface PollOptions extends RawOptions {
   anew?: boolean;
 }
 
+/** How long an answer may take: above every wait that a test's gateway allows. */
+const DEADLINE_MS = 60_000;
+
 export class PollClient {
   /** The connection of the poll that is under way. */
   connection: RawClient;
-  /** Answers that are no 204 and no 200 with content. */
-  readonly others: Answer[] = [];
-  readonly publications: { channel: string; data: string; encoding?: 'base64' }[] = [];
-  /** Bodies in the raw format; an object's text in the json format. */
-  readonly bodies: Buffer[] = [];
-  answerCount = 0;
-  lost = 0;
+  /** One object each as JSON; in the raw format the payload. */
+  readonly publications: Buffer[] = [];
   sid = '';
   since = '';
+  /** Publications that a mailbox has lost. */
+  lost = 0;
+  answerCount = 0;
+  /** Answers without anything. */
+  emptyCount = 0;
   readonly #port: number;
   readonly #target: string;
   readonly #options: PollOptions;
-  #answered = 0;
+  #rest: Buffer = Buffer.alloc(0);
+  /** Whether the next poll needs a new connection. */
+  #over = false;
+  #under: { resolve(answer: Answer): void; reject(error: Error): void } | null = null;
 
-  /** Sends its first poll at once. `target` is what stands behind '/poll/'. */
+  /** `target` is what stands behind '/poll/'. */
   constructor(port: number, target: string, options: PollOptions = {}) {
     this.#port = port;
     this.#target = target;
     this.#options = options;
-    this.connection = new RawClient(port, options);
-    this.send();
+    this.connection = this.#connect();
   }
 
-  /** Sends the next poll, without waiting for its answer. */
-  send(): void {
-    if (this.answerCount > 0 && (this.#options.anew === true || this.connection.ending !== 'none')) {
+  /** Polls once. Rejects when the connection ends instead of an answer. */
+  async poll(query = ''): Promise<Answer> {
+    if (this.#over || this.connection.ending !== 'none') {
       this.connection.close();
-      this.connection = new RawClient(this.#port, this.#options);
-      this.#answered = 0;
+      this.connection = this.#connect();
     }
     const { fields = '', version = '1.1' } = this.#options;
     const cursor = this.sid === '' ? '' : `sid=${this.sid}&since=${this.since}`;
-    const joint = cursor === '' ? '' : this.#target.includes('?') ? '&' : '?';
+    const added = [cursor, query].filter((part) => part !== '').join('&');
+    const joint = added === '' ? '' : this.#target.includes('?') ? '&' : '?';
+    const answered = new Promise<Answer>((resolve, reject) => {
+      this.#under = { resolve, reject };
+    });
+    const deadline = setTimeout(() => this.#fail('was not answered'), DEADLINE_MS);
     this.connection.write(
-      `GET /poll/${this.#target}${joint}${cursor} HTTP/${version}\r\nHost: gateway\r\n${fields}\r\n`,
+      `GET /poll/${this.#target}${joint}${added} HTTP/${version}\r\nHost: gateway\r\n${fields}\r\n`,
     );
-  }
-
-  /** Resolves with the answer of the poll that is under way. */
-  async answer(timeoutMs = 60_000): Promise<Answer> {
-    const { connection } = this;
-    let answer: Answer | undefined;
-    await waitUntil(
-      () => {
-        answer = parseAnswers(connection.bytes)[this.#answered];
-        return answer !== undefined || connection.ending !== 'none';
-      },
-      () => `the answer to a poll of ${this.#target}; there came: ${connection.text.slice(-200)}`,
-      timeoutMs,
-    );
-    if (answer === undefined) throw new Error(`a poll of ${this.#target} was not answered: ${connection.ending}`);
-    this.#answered++;
-    this.answerCount++;
+    const answer = await answered.finally(() => clearTimeout(deadline));
     this.#take(answer);
     return answer;
   }
 
   /** Polls until it was told `count` publications in all. */
-  async poll(count: number): Promise<void> {
+  async pollUntil(count: number): Promise<void> {
     while (this.publications.length < count) {
-      await this.answer();
-      if (this.others.length > 0) throw new Error(`a poll was answered ${this.others[0]?.head}`);
-      if (this.publications.length < count) this.send();
+      const { status, head, text } = await this.poll();
+      if (status !== 200 && status !== 204) throw new Error(`a poll was answered ${head} ${text}`);
     }
+  }
+
+  /** Publications of the json format. */
+  get objects(): { channel: string; data: string }[] {
+    return this.publications.map((bytes) => JSON.parse(String(bytes)));
   }
 
   close(): void {
     this.connection.close();
+    this.#fail('was given up');
   }
 
-  #take(answer: Answer): void {
-    const { status, headers } = answer;
+  #connect(): RawClient {
+    const connection = new RawClient(this.#port, { ...this.#options, keep: false });
+    this.#rest = Buffer.alloc(0);
+    this.#over = false;
+    connection.socket.on('data', (bytes: Buffer) => {
+      if (connection === this.connection) this.#read(bytes);
+    });
+    for (const event of ['end', 'close']) {
+      connection.socket.on(event, () => {
+        if (connection === this.connection) this.#fail(`met the connection's end (${connection.ending})`);
+      });
+    }
+    return connection;
+  }
+
+  /** There is one poll at a time, so one answer. */
+  #read(bytes: Buffer): void {
+    this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
+    const [answer] = parseAnswers(this.#rest);
+    if (answer === undefined || this.#under === null) return;
+    this.#rest = Buffer.alloc(0);
+    const { resolve } = this.#under;
+    this.#under = null;
+    resolve(answer);
+  }
+
+  #fail(how: string): void {
+    this.#under?.reject(new Error(`a poll of ${this.#target} ${how}`));
+    this.#under = null;
+  }
+
+  #take({ status, headers, body, text }: Answer): void {
+    this.answerCount++;
+    this.#over = this.#options.anew === true || headers.connection === 'close';
     this.sid = headers['longwire-sid'] ?? this.sid;
     this.since = headers['longwire-since'] ?? this.since;
     this.lost += Number(headers['longwire-lost'] ?? 0);
-    if (status === 204) return;
-    if (status !== 200) {
-      this.others.push(answer);
-      return;
-    }
-    // A copy: the connection's bytes are one buffer, and are joined anew as more come.
-    this.bodies.push(Buffer.from(answer.body));
+    if (status === 204) this.emptyCount++;
+    if (status !== 200) return;
     if (headers['content-type'] === 'application/json') {
-      this.publications.push(...JSON.parse(answer.text).publications);
+      const { publications }: { publications: object[] } = JSON.parse(text);
+      for (const publication of publications) this.publications.push(Buffer.from(JSON.stringify(publication)));
     } else {
-      this.publications.push({ channel: '', data: answer.text });
+      this.publications.push(body);
     }
   }
 }

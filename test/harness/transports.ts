@@ -1,9 +1,10 @@
 // The transports as the shared suite sees them: how each is asked for, what a client has read, what a payload looks like to
 // that client, and how the stream ended. Each is read by code that is not the gateway's: `eventsource-parser`, a reader of
-// chunks and lines, a reader of frames.
+// chunks and lines, a reader of frames, a client that polls.
 
 import { isUtf8 } from 'node:buffer';
 import { createParser } from 'eventsource-parser';
+import { PollClient } from './poll-client.ts';
 import { RawClient } from './raw-client.ts';
 import { waitUntil } from './wait.ts';
 import { handshake, WebSocketClient } from './websocket-client.ts';
@@ -28,11 +29,13 @@ export interface Held {
 }
 
 export interface TransportUnderTest {
-  readonly name: 'sse' | 'stream' | 'websocket';
+  readonly name: 'sse' | 'stream' | 'poll' | 'websocket';
   /** '/sse/alice' begins with '/sse'. */
   readonly path: string;
   /** Whether it answers HEAD and OPTIONS, has CORS and serves HTTP/1.0. */
   readonly streams: boolean;
+  /** Whether a client asks again and again: whoever does not is not slow, and what it has is a session's. */
+  readonly polls: boolean;
   /** What the gateway says when a drain ends it, as `goodbye` tells it. */
   readonly goodbye: string;
   /** The whole request for `target`: a channel, a query, or both. */
@@ -46,6 +49,7 @@ export const TRANSPORTS: readonly TransportUnderTest[] = [
     name: 'sse',
     path: 'sse',
     streams: true,
+    polls: false,
     goodbye: 'the end',
     request: (target, fields, version) => get('sse', target, fields, version),
     open: (port, target, fields, version) =>
@@ -55,15 +59,26 @@ export const TRANSPORTS: readonly TransportUnderTest[] = [
     name: 'stream',
     path: 'stream',
     streams: true,
+    polls: false,
     goodbye: 'the last chunk',
     request: (target, fields, version) => get('stream', target, fields, version),
     open: (port, target, fields, version) =>
       new StreamReader(port, get('stream', target, fields, version), new LineReader()).opened(),
   },
   {
+    name: 'poll',
+    path: 'poll',
+    streams: true,
+    polls: true,
+    goodbye: '204, and the end',
+    request: (target, fields, version) => get('poll', target, fields, version),
+    open: (port, target, fields, version) => new Polling(port, target, fields, version).opened(),
+  },
+  {
     name: 'websocket',
     path: 'ws',
     streams: false,
+    polls: false,
     goodbye: '1012 come back',
     request: (target, fields) => handshake(pathOf('ws', target), fields),
     open: (port, target, fields) => new WebSocketReader(port, pathOf('ws', target), fields).opened(),
@@ -293,5 +308,81 @@ class WebSocketReader implements Held {
 
   vanish(): void {
     this.connection.socket.resetAndDestroy();
+  }
+}
+
+/** Polls without a pause, from an answer that begins the session at once. */
+class Polling implements Held {
+  readonly #client: PollClient;
+  /** Whether each poll asks for the connection's end itself. */
+  readonly #closing: boolean;
+  #head = '';
+  #ended: string | null = null;
+  #left = false;
+
+  constructor(port: number, target: string, fields = '', version: '1.0' | '1.1' = '1.1') {
+    this.#client = new PollClient(port, target, { fields, version });
+    this.#closing = version === '1.0' || fields.includes('Connection: close');
+  }
+
+  get connection(): RawClient {
+    return this.#client.connection;
+  }
+
+  get head(): string {
+    return this.#head;
+  }
+
+  get heartbeats(): number {
+    return this.#client.emptyCount;
+  }
+
+  async opened(): Promise<this> {
+    const { status, head, text } = await this.#client.poll('timeout=0');
+    if (status !== 204) throw new Error(`no session was begun: ${head} ${text}`);
+    this.#head = `${head}\r\n\r\n`;
+    void this.#run();
+    return this;
+  }
+
+  async received(count: number): Promise<Buffer[]> {
+    const { publications } = this.#client;
+    await waitUntil(
+      () => publications.length >= count || this.#ended !== null,
+      () => `${count} publications; there came ${publications.length}`,
+      60_000,
+    );
+    return publications;
+  }
+
+  expected(format: FormatName, channel: string, payload: Buffer): Buffer[] {
+    return [format === 'json' ? jsonLine(channel, payload) : payload];
+  }
+
+  async goodbye(): Promise<string> {
+    await waitUntil(() => this.#ended !== null, 'polls to end', 30_000);
+    return this.#ended as string;
+  }
+
+  close(): void {
+    this.#left = true;
+    this.#client.close();
+  }
+
+  vanish(): void {
+    this.#left = true;
+    this.connection.socket.resetAndDestroy();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#ended === null && !this.#left) {
+        const { status, headers } = await this.#client.poll();
+        if (status !== 200 && status !== 204) this.#ended = `${status}`;
+        else if (headers.connection === 'close' && !this.#closing) this.#ended = `${status}, and the end`;
+      }
+    } catch (error) {
+      this.#ended = String(error);
+    }
   }
 }
