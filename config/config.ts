@@ -31,6 +31,8 @@ export interface Config {
   adminHost: string;
   /** 0 takes a free one. */
   adminPort: number;
+  /** What commands on the admin port need; empty for none. */
+  adminToken: string;
   /** The backend's key; `apiKeyMade` when it was made at start. */
   apiKey: string;
   apiKeyMade: boolean;

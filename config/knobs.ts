@@ -124,9 +124,20 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     'LONGWIRE_ADMIN_HOST',
     '127.0.0.1',
     host(),
-    'Address of the admin port. It has no password: keep it off public networks.',
+    'Address of the admin port. Its pages have no password: keep it off public networks.',
   ),
-  adminPort: knob('LONGWIRE_ADMIN_PORT', '3001', whole(0, 65_535), 'Port of /metrics, /live, /ready and /workers.'),
+  adminPort: knob(
+    'LONGWIRE_ADMIN_PORT',
+    '3001',
+    whole(0, 65_535),
+    'Port of /metrics, /live, /ready, /workers and the commands.',
+  ),
+  adminToken: secretKnob(
+    'LONGWIRE_ADMIN_TOKEN',
+    '',
+    apiKey(),
+    'What commands on the admin port need as a Bearer token. Empty: none where it is on loopback, and no commands elsewhere.',
+  ),
   apiKey: secretKnob(
     'LONGWIRE_API_KEY',
     '',

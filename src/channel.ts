@@ -9,6 +9,9 @@ export const CHANNEL_LIMIT_BYTES = 255;
 /** The first character of the names that only the gateway itself uses. */
 export const RESERVED_PREFIX = ':';
 
+/** What fences travel on: a publication there is the id of a batch of connections that move (workers/moving/). */
+export const FENCE_CHANNEL = `${RESERVED_PREFIX}fence`;
+
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what is looked for
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f]/;
 

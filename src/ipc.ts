@@ -36,12 +36,55 @@ export interface Descriptor {
 }
 
 /** What goes with a descriptor from one worker to another. */
-export interface Cargo {
-  kind: 'request';
-  /** What was read of a request that is not answered. */
-  bytes: Uint8Array;
+export type Cargo = CargoOfKind & {
   /** The address that the giver knows its client by; '' where it keeps none. The descriptor may have come from a proxy. */
   client: string;
+};
+
+export type CargoOfKind =
+  /** It waits for the answer to a request of which these bytes were read. */
+  | { kind: 'request'; bytes: Uint8Array }
+  /** It is between two requests, and may be for so long. */
+  | { kind: 'idle'; remainingMs: number }
+  /** It is held: number `index` of a batch that was offered before. `unread` is what came after the fence, `forwarded` whom a proxy asked for. */
+  | {
+      kind: 'held';
+      batch: string;
+      index: number;
+      unread: Uint8Array;
+      heartbeatMs: number;
+      heard: boolean;
+      forwarded: string;
+    };
+
+/** A held connection without its descriptor. What workers of two versions say to each other: append, never change. */
+export interface HeldState {
+  /** `Encoding.index`. */
+  encoding: number;
+  channels: string | readonly string[];
+}
+
+/**
+ * The steps of a batch, between giver and taker; the primary passes them on (src/primary/batches.ts).
+ *
+ *   giver: offer ─▶ taker: accepted or refused · fence published by the giver ─▶ taker: fenced · descriptors ─▶ giver: over
+ */
+export type BatchStep =
+  | { kind: 'offer'; states: readonly HeldState[] }
+  | { kind: 'accepted' }
+  /** Also said by the primary, when the taker is gone. */
+  | { kind: 'refused'; why: string }
+  /** The taker has seen the fence: it keeps what comes from there on. */
+  | { kind: 'fenced' }
+  /** No more descriptors come. Also said by the primary, when the giver is gone. */
+  | { kind: 'over' };
+
+/** What a worker is told to give away, and what it says when that is over. */
+export interface Share {
+  /** The worker's slot. */
+  to: number;
+  /** Most held connections to give it; null for no such bound. */
+  count: number | null;
 }
 
 /**
@@ -63,6 +106,12 @@ export type ToWorker =
   | { type: 'last'; last: boolean }
   /** Take this connection in; the message has its descriptor. Answered by `taken` with the same `number`. */
   | { type: 'take'; number: number; cargo: Cargo }
+  /** A step of a batch from the worker that gives or takes it. */
+  | { type: 'batch'; batch: string; step: BatchStep }
+  /** Give these shares of the connections away, then say `gave`; with `leave`, everything, then drain what is left and exit. */
+  | { type: 'give'; operation: number; shares: Share[]; leave: { seconds: number } | null }
+  /** Push a snapshot now, and not at the end of the second. */
+  | { type: 'report' }
   /** What became of the worker's own hand-over `number`. */
   | { type: 'handed-over'; number: number; outcome: HandOverOutcome };
 
@@ -79,5 +128,9 @@ export type ToPrimary =
   | { type: 'broker'; state: BrokerState }
   /** Give this connection to the worker in slot `to`; the message has its descriptor. Answered by `handed-over`. */
   | { type: 'hand-over'; to: number; number: number; cargo: Cargo }
+  /** A step of a batch; `to` names the taker of an offer and is not looked at in others. */
+  | { type: 'batch'; batch: string; to: number; step: BatchStep }
+  /** What `give` came to: connections that moved, and those that had to stay. */
+  | { type: 'gave'; operation: number; moved: number; stayed: number }
   /** Whether the connection of `take` was taken in: then it is being served already. */
   | { type: 'taken'; number: number; taken: boolean };

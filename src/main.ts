@@ -9,21 +9,20 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/config.ts';
-import { formatFaults, loadConfig } from '../config/load.ts';
 import { errorText } from './errors.ts';
 import type { TlsIdentity } from './ipc.ts';
 import { createLog, type Log } from './log.ts';
 import { AdminServer } from './primary/admin.ts';
 import { banner } from './primary/banner.ts';
-import { readEnvironment } from './primary/environment.ts';
+import { Commands } from './primary/commands.ts';
+import { type Configuration, readConfiguration, takeOver } from './primary/configuration.ts';
+import { Fleet } from './primary/fleet.ts';
 import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
 import { Metrics } from './primary/metrics.ts';
-import { readNamespaces } from './primary/namespaces-file.ts';
 import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
-import { reusePortFault } from './primary/reuse-port.ts';
 import { Supervisor } from './primary/supervisor.ts';
-import { logCertificate, readTlsIdentity, tlsReloader } from './primary/tls.ts';
+import { logCertificate, tlsReloader } from './primary/tls.ts';
 import { WorkerTable } from './primary/worker-table.ts';
 
 const EXIT_CANNOT_START = 1;
@@ -42,29 +41,11 @@ const log = createLog(config.logLevel, 'primary');
 await run(config, tls, log);
 
 /** The configuration and what its files hold, or the end: all its faults at once, and exit code 78. */
-async function configure(): Promise<{ config: Config; tls: TlsIdentity | null }> {
-  const read = readEnvironment();
-  const loaded = 'faults' in read ? read : loadConfig(read.environment);
-  if ('faults' in loaded) {
-    process.stderr.write(formatFaults(loaded.faults));
-    process.exit(EXIT_CONFIG);
-  }
-  const fault = loaded.config.accept === 'reuseport' ? await reusePortFault() : null;
-  if (fault !== null) {
-    process.stderr.write(`${fault}\n`);
-    process.exit(EXIT_CONFIG);
-  }
-  const tls = readTlsIdentity(loaded.config, null);
-  if ('faults' in tls) {
-    process.stderr.write(formatFaults(tls.faults));
-    process.exit(EXIT_CONFIG);
-  }
-  const namespaces = readNamespaces(loaded.config);
-  if ('faults' in namespaces) {
-    process.stderr.write(formatFaults(namespaces.faults));
-    process.exit(EXIT_CONFIG);
-  }
-  return { config: { ...loaded.config, channelOptions: namespaces.namespaces }, tls: tls.identity };
+async function configure(): Promise<Configuration> {
+  const read = await readConfiguration(null);
+  if (!('fault' in read)) return read;
+  process.stderr.write(read.fault);
+  process.exit(EXIT_CONFIG);
 }
 
 async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<void> {
@@ -85,6 +66,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     relay: new Relay(log),
     log,
   });
+  const fleet = new Fleet(supervisor, table, () => reread(config, log), log);
   const admin = new AdminServer({
     host: config.adminHost,
     port: config.adminPort,
@@ -95,12 +77,17 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
       broker: config.redisUrl === '' ? 'memory' : 'redis',
     }),
     readiness: () => checkReadiness(table, supervisor.stopping),
+    commands: new Commands(fleet, config.adminToken),
   });
 
-  process.on(
-    'SIGHUP',
-    tlsReloader(config, tls, log, (identity) => supervisor.renewTls(identity)),
-  );
+  const reloadTls = tlsReloader(config, tls, log, (identity) => supervisor.renewTls(identity));
+  // Connections through TLS cannot move: a new certificate must not cost anybody his (docs/adr/0021).
+  process.on('SIGHUP', () => {
+    if (tls !== null) reloadTls();
+    else fleet.replace(false);
+  });
+  process.on('SIGTTIN', () => fleet.scale((present) => present + 1));
+  process.on('SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1)));
   endOnSignals(config, log, supervisor, admin);
   endOnFaults(log, supervisor);
   try {
@@ -123,6 +110,16 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     log.error('cannot start', { reason: errorText(error) });
     process.exit(EXIT_CANNOT_START);
   }
+}
+
+/** What workers are to run on from now on, of what is on disk. */
+async function reread(running: Config, log: Log): Promise<{ config: Config } | { fault: string }> {
+  const read = await readConfiguration(null);
+  if ('fault' in read) return { fault: read.fault.trimEnd() };
+  const { config, waiting } = takeOver(running, read.config);
+  if (waiting.length > 0)
+    log.warn('some of the new configuration waits for a new primary', { names: waiting.join(' ') });
+  return { config };
 }
 
 /** The first signal drains and exits 0, the second ends everything at once. */

@@ -22,6 +22,8 @@ export class Publication {
   /** Published twice with the same key within some minutes, it is published once; null without one. */
   idempotencyKey: string | null;
   frames: Buffer[] | null;
+  /** Its place among those that this worker was brought, counted from 1; 0 until then. What a fence is compared with. */
+  order: number;
 
   constructor(channel: string, payload: Buffer, event: string | null = null, id: string | null = null) {
     this.channel = channel;
@@ -33,6 +35,7 @@ export class Publication {
     this.epoch = '';
     this.idempotencyKey = null;
     this.frames = null;
+    this.order = 0;
   }
 
   /** Gives it its place in the history. */

@@ -84,10 +84,14 @@ export class Admission {
     this.log.debug('a connection does not speak TLS as we do', { code });
   }
 
+  /** Whether `count` connections of other workers could be taken in. */
+  hasRoom(count: number): boolean {
+    return this.state !== 'draining' && this.held + count <= this.limit;
+  }
+
   /** Makes the connection that another worker gives, not started yet; null when there is no room for it. */
   adopt(wire: Wire): Connection | null {
-    if (this.state === 'draining' || this.held >= this.limit) return null;
-    this.gateway.counters.movedIn++;
+    if (!this.hasRoom(1)) return null;
     const connection = this.hold(wire);
     if (this.held === this.limit) this.onCap();
     return connection;

@@ -125,13 +125,21 @@ export class Clients {
     return { status: 400, text: fault, rejection: 'proxy-header' };
   }
 
-  /** One that another worker has let in, over the limit or not; `client` is the address that it had there, '' for none. */
-  welcome(connection: Arrival, client: string): void {
+  /**
+   * One that another worker has let in, over the limit or not.
+   *
+   * @param client The address that it had there, '' for none.
+   * @param forwarded For whom a held stream was asked, where the connection is a proxy's.
+   */
+  welcome(connection: Arrival, client: string, forwarded = ''): void {
     const address = parseAddress(client === '' ? connection.wire.peerAddress() : client);
     if (address === null) return;
     const text = addressText(address);
     if (this.trusts(address)) {
-      this.proxies.set(connection, { address: text, client: null, counted: false });
+      const asked = parseAddress(forwarded);
+      const counted = asked !== null && !this.trusts(asked);
+      this.proxies.set(connection, { address: text, client: asked === null ? null : forwarded, counted });
+      if (counted) this.count(forwarded, 1);
     } else {
       this.addresses.set(connection, text);
       this.count(text, 1);
@@ -174,6 +182,11 @@ export class Clients {
   /** The client of this exchange: its address, or its connection's as long as no other is known; '' where there is none. */
   addressOf(connection: Arrival): string {
     return this.proxies.get(connection)?.client ?? this.ownAddressOf(connection);
+  }
+
+  /** For whom a request on a proxy's connection is being served; '' for nobody that is known. */
+  forwardedOf(connection: Arrival): string {
+    return this.proxies.get(connection)?.client ?? '';
   }
 
   /** The connection's address, whatever a request on it says: the peer's, or that of its PROXY header. */

@@ -1,6 +1,7 @@
 // A connection: one accepted socket, from its first byte to its end. Requests are read and answered by its other half,
 // `RequestConnection`; here is how it is held: a subscriber of its channels, given their frames, beaten by the wheel.
 //
+//   open ─▶ moving: on its way to another worker ─▶ closed here, or open again where that was called off
 //   … head ─▶ open: first bytes, subscribed, frames and heartbeats ─▶ finish or close (`release` gives up the channels)
 //          └▶ waiting: a poll; its subscriber tells when there is something ─▶ answered: back to asking, or the end
 //
@@ -24,6 +25,10 @@ import type { Wire } from './wire/wire.ts';
 const OUTBOX_ENTRY_BYTES = 128;
 
 const SUPERSEDED = new LongwireError('superseded', 'a newer poll of this session has come');
+/** How long a move may take: far more than each of its steps may (moving/giver.ts). */
+const MOVING_LIMIT_MS = 20_000;
+/** Before every publication. */
+const NOTHING_YET = 0;
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -51,18 +56,52 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
   ): void {
     const { gateway } = this;
     this.dropRequest();
+    this.wire.write(first);
+    gateway.clients?.tell(this, 'opened', { transport: encoding.transport });
+    this.hold(encoding, channels, session);
+    this.state = 'open';
+    // At a random place in the second half of the interval: connections that arrive together must not beat together.
+    gateway.wheel.schedule(this, gateway.heartbeatMs * (0.5 + Math.random() / 2));
+  }
+
+  private hold(encoding: Encoding, channels: string | readonly string[], session: WebSocketSession | null): void {
+    const { gateway } = this;
     this.session = session;
     this.encoding = encoding;
     this.channels = channels;
-    this.state = 'open';
     gateway.countTransport(transportIndex.http, -1);
     gateway.countTransport(transportIndex[encoding.transport], 1);
-    gateway.clients?.tell(this, 'opened', { transport: encoding.transport });
-    this.wire.write(first);
     if (typeof channels === 'string') gateway.hub.subscribe(channels, this);
     else for (const channel of channels) gateway.hub.subscribe(channel, this);
-    // At a random place in the second half of the interval: connections that arrive together must not beat together.
-    gateway.wheel.schedule(this, gateway.heartbeatMs * (0.5 + Math.random() / 2));
+  }
+
+  // What a move says: see moving/.
+
+  /** Holds the place of a connection that another worker is about to give: what is published from now on is kept for it. */
+  expect(encoding: Encoding, channels: string | readonly string[], session: WebSocketSession | null): void {
+    this.hold(encoding, channels, session);
+    this.setOut(NOTHING_YET);
+  }
+
+  /** Neither reads nor is delivered to any more; publications after `order` are kept back. */
+  setOut(order: number): void {
+    this.state = 'moving';
+    this.wire.pause();
+    this.gateway.keptBack.begin(this, order);
+    this.gateway.wheel.schedule(this, MOVING_LIMIT_MS);
+  }
+
+  /** Is served again, here as a new place or because the move was called off: gets what was kept back first. */
+  goOn(heartbeatMs: number): void {
+    if (this.state !== 'moving') return;
+    const publications = this.gateway.keptBack.end(this);
+    this.state = 'open';
+    this.gateway.wheel.schedule(this, heartbeatMs);
+    if (publications === null) {
+      this.finish('drained');
+      return;
+    }
+    for (const publication of publications) this.deliver(publication);
   }
 
   /** Says goodbye, with the transport's last frame, or the answer of a poll that waits, unless told another. */
@@ -151,6 +190,7 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
   deliver(publication: Publication): void {
     const { encoding } = this;
     if (encoding === null || encoding.transport === 'poll') return;
+    if (this.state === 'moving' && this.gateway.keptBack.keep(this, publication)) return;
     const frame = frameOf(publication, encoding);
     if (!this.send(frame)) return;
     const { counters } = this.gateway;
@@ -201,6 +241,7 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
     gateway.countTransport(transportIndex[encoding.transport], -1);
     gateway.countTransport(transportIndex.http, 1);
     gateway.stalls.forget(this);
+    if (this.state === 'moving') gateway.keptBack.end(this);
     this.encoding = null;
     this.channels = null;
     this.session = null;

@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import { NamespaceTable } from '../config/namespaces.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { Seldom } from '../src/broker/seldom.ts';
+import { FENCE_CHANNEL } from '../src/channel.ts';
 import type { Rejection } from '../src/close-reason.ts';
 import type { HistoryState } from '../src/history.ts';
 import type { Log } from '../src/log.ts';
@@ -17,6 +18,7 @@ import { type Clients, clientsFor } from './clients.ts';
 import { Cors } from './cors.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
+import { KeptBack } from './moving/kept-back.ts';
 import type { HandOverFunction } from './moving/movable.ts';
 import { type PollLimits, PollSessions } from './poll/sessions.ts';
 import { Stalls } from './stalls.ts';
@@ -36,6 +38,7 @@ export class Gateway implements BrokerReceiver {
   readonly wheel: TimingWheel;
   readonly polls: PollSessions;
   readonly stalls: Stalls;
+  readonly keptBack: KeptBack;
   readonly cors: Cors;
   /** Null where nothing asks who the clients are. */
   readonly clients: Clients | null;
@@ -46,6 +49,8 @@ export class Gateway implements BrokerReceiver {
   readonly stallMs: number;
   readonly outboxLimitBytes: number;
   broker: Broker;
+  /** Publications that the broker has brought so far, fences included. */
+  private order: number;
   /** Memory of requests that are not over, all connections together: see PENDING_LIMIT_BYTES. */
   pendingBytes: number;
   /** From the moment that this worker gives up its connections. */
@@ -55,6 +60,8 @@ export class Gateway implements BrokerReceiver {
   /** Told of each connection's end, and of the broker's changes. */
   onConnectionClosed: () => void;
   onBrokerState: (state: BrokerState) => void;
+  /** A fence of the batch `id` has come, at this place in the order. Many are of other workers. */
+  onFence: (id: string, order: number) => void;
   /** Hands a connection to another worker: see workers/moving/hand-over.ts. */
   handOver: HandOverFunction;
 
@@ -75,14 +82,17 @@ export class Gateway implements BrokerReceiver {
     this.stallMs = config.stallSeconds * 1_000;
     this.outboxLimitBytes = config.outboxLimitBytes;
     this.stalls = new Stalls(this.stallMs);
+    this.keptBack = new KeptBack();
     this.cors = new Cors(config.corsOrigins);
     this.clients = clientsFor(config, log, this.seldom);
     this.apiKeyDigest = digestKey(config.apiKey);
     this.draining = false;
+    this.order = 0;
     this.pendingBytes = 0;
     this.parser = new HeadParser(config);
     this.onConnectionClosed = () => {};
     this.onBrokerState = () => {};
+    this.onFence = () => {};
     this.handOver = () => false;
     this.broker = makeBroker(this);
   }
@@ -119,6 +129,11 @@ export class Gateway implements BrokerReceiver {
 
   onPublication(publication: Publication): void {
     const { counters } = this;
+    publication.order = ++this.order;
+    if (publication.channel === FENCE_CHANNEL) {
+      this.onFence(publication.payload.toString('latin1'), publication.order);
+      return;
+    }
     if (publication.payload.length > this.payloadLimitBytes(publication.channel)) {
       counters.publicationsTooLarge++;
       this.seldom.say('warn', 'payload', 'a publication was dropped: its payload is over the limit of its channel', {

@@ -86,6 +86,11 @@ export class Hub {
     return this.waiting;
   }
 
+  /** Whether no publication up to this place in the order (`Publication.order`) is still on its way through a crowd. */
+  hasDelivered(order: number): boolean {
+    return this.running.every(({ queue }) => queue === null || (queue[0] as Fanout).publication.order > order);
+  }
+
   /** Subscribing twice is subscribing once. */
   subscribe(channel: string, subscriber: Subscriber): void {
     const holder = this.channels.get(channel);

@@ -12,10 +12,9 @@ import type { Assignment, Descriptor, TlsIdentity, ToPrimary, ToWorker } from '.
 import { createLog, type Log } from '../src/log.ts';
 import { portToPrimary } from '../src/primary-port.ts';
 import { Admission } from './admission.ts';
-import type { Connection } from './connection.ts';
 import { drain } from './drain.ts';
 import { Gateway } from './gateway.ts';
-import { HandOver } from './moving/hand-over.ts';
+import { Moves } from './moving/moves.ts';
 import { Reporter } from './reporter.ts';
 import { adopt, chooseWire, type WireChoice } from './wire/probe.ts';
 import { Tls } from './wire/tls.ts';
@@ -31,7 +30,8 @@ const send = (message: ToPrimary): void => {
 };
 
 let admission: Admission | null = null;
-let handOver: HandOver | null = null;
+let moves: Moves | null = null;
+let reporter: Reporter | null = null;
 let tls: Tls | null = null;
 let leave: ((seconds: number) => void) | null = null;
 /** What came before there was somebody to hear it. */
@@ -56,10 +56,15 @@ process.on('message', (message: ToWorker, descriptor: unknown) => {
       admission?.setLast(message.last);
       return;
     case 'take':
-      handOver?.take(message.number, message.cargo, (descriptor ?? null) as Descriptor | null);
-      return;
     case 'handed-over':
-      handOver?.onOutcome(message.number, message.outcome);
+    case 'batch':
+      moves?.onMessage(message, (descriptor ?? null) as Descriptor | null);
+      return;
+    case 'report':
+      reporter?.report();
+      return;
+    case 'give':
+      void give(message);
       return;
   }
 });
@@ -93,9 +98,9 @@ async function run(assignment: Assignment): Promise<void> {
     },
     (room) => send({ type: 'room', room }),
   );
-  const admit = (wire: Wire): Connection | null => admission?.adopt(wire) ?? null;
-  handOver = new HandOver(gateway, { send: primary.send, adopt: (descriptor) => adopt(descriptor, wire.kind), admit });
-  const reporter = new Reporter(gateway, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
+  const adoptHere = (descriptor: Descriptor): Wire => adopt(descriptor, wire.kind);
+  moves = new Moves(gateway, admission, { send: primary.send, adopt: adoptHere });
+  reporter = new Reporter(gateway, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
   admission.setLast(isLast);
 
   await broker.start();
@@ -106,17 +111,25 @@ async function run(assignment: Assignment): Promise<void> {
   reporter.report();
   leave = (seconds) => {
     leave = () => {};
-    void stop(gateway, reporter, seconds);
+    void stop(gateway, seconds);
   };
   send({ type: 'ready', ...address, wire: wire.kind, wireWhy: wire.why });
   send({ type: 'broker', state: broker.state });
 }
 
-async function stop(gateway: Gateway, reporter: Reporter, seconds: number): Promise<void> {
+/** Gives connections to other workers; one that is to leave accepts no more, and drains what could not go. */
+async function give({ operation, shares, leave: leaving }: Extract<ToWorker, { type: 'give' }>): Promise<void> {
+  if (leaving !== null) admission?.stop();
+  const outcome = (await moves?.give(shares, leaving !== null)) ?? { moved: 0, stayed: 0 };
+  send({ type: 'gave', operation, ...outcome });
+  if (leaving !== null) leave?.(leaving.seconds);
+}
+
+async function stop(gateway: Gateway, seconds: number): Promise<void> {
   admission?.stop();
   await drain(gateway, seconds, () => admission?.heldCount ?? 0);
   await gateway.broker.stop();
-  reporter.report();
+  reporter?.report();
   // Not `exit`: the last report must be out first; `disconnect` waits for it, and then nothing keeps the process.
   cluster.worker?.disconnect();
   process.once('disconnect', () => process.exit(0));

@@ -52,7 +52,8 @@ const BUSY_LIMIT_MS = 60_000;
 
 export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   readonly gateway: Gateway;
-  readonly wire: Wire;
+  /** Another one only where it moves in: see moving/taker.ts. */
+  wire: Wire;
   state: ConnectionState;
   request: PendingRequest | null;
   timerPrevious: Timed | null;
@@ -211,9 +212,9 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   }
 
   /** Another worker serves it from now on: our copy of its descriptor closes, the connection does not. */
-  leftForAnother(): void {
+  leaveToAnother(): void {
     if (this.state === 'closed') return;
-    this.gateway.counters.movedOut++;
+    this.leave();
     this.end();
   }
 

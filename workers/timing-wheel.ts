@@ -50,6 +50,12 @@ export class TimingWheel {
     append(this.slots[timed.timerTick % SLOTS] as Sentinel, timed);
   }
 
+  /** Time until it is due; 0 when it is due now or not at all. */
+  remainingMs(timed: Timed): number {
+    if (timed.timerNext === null) return 0;
+    return Math.max(0, timed.timerTick * TICK_MS - (this.clock() - this.startedAtMs));
+  }
+
   cancel(timed: Timed): void {
     const { timerPrevious: previous, timerNext: next } = timed;
     if (previous === null || next === null) return;

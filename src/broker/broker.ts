@@ -6,6 +6,7 @@
 //   3. `publish` settles when the broker has taken the publications or has not: a rejection with `unavailable` is never
 //      followed by a retry behind the caller's back, and no call waits longer than `PUBLISH_DEADLINE_MS`.
 //   4. When publications may have been missed, `onGap` says so before the first one that comes after.
+//      Fences (FENCE_CHANNEL) are publications like others and have their place in that order, across all channels.
 //   5. A lost connection is the broker's own business: it comes back by itself; subscribers need do nothing.
 //   6. Publications of channels with history come with consecutive offsets (src/position.ts): who sees a hole, or another
 //      epoch, has missed something. They can be read again from `history`, as long as it keeps them.

@@ -1,7 +1,7 @@
-// The admin port: /metrics, /live, /ready and /workers, on node:http, in the primary.
+// The admin port: /metrics, /live, /ready, /workers, /operations and the commands (commands.ts), on node:http, in the primary.
 //
-// It serves a scraper and a handful of people, so it is built for safety and not for speed: GET and HEAD only, no bodies,
-// every time and size limited, nothing cached. Answers come from the worker table alone and wait for nobody.
+// It serves a scraper and a handful of people, so it is built for safety and not for speed: bodies for commands only, every
+// time and size limited, nothing cached. Pages come from the worker table alone and wait for nobody.
 //
 // Bound on loopback, it answers only requests that name a loopback host. A page in the operator's browser may otherwise
 // have its own name resolve to 127.0.0.1 (DNS rebinding) and then read this port as if it were its own origin. Bound on
@@ -11,6 +11,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { BlockList, isIP } from 'node:net';
 import { errorText, LongwireError } from '../errors.ts';
 import { TRANSPORTS } from '../stats.ts';
+import { COMMAND_PATHS, type CommandPath, type Commands } from './commands.ts';
 import type { Metrics } from './metrics.ts';
 import type { ReadinessReport } from './readiness.ts';
 import type { WorkerRow, WorkerTable } from './worker-table.ts';
@@ -22,6 +23,7 @@ export interface AdminOptions {
   table: WorkerTable;
   metrics: Pick<Metrics, 'contentType' | 'render'>;
   readiness: () => ReadinessReport;
+  commands: Pick<Commands, 'refusal' | 'run' | 'show'>;
 }
 
 /** A scraper, its spare, some dashboards and people. */
@@ -38,6 +40,8 @@ const CLOSE_GRACE_MS = 500;
 
 interface Answer {
   status: number;
+  /** Of a 405; GET and HEAD where it is not given. */
+  allow?: string;
   type: string;
   body: string;
 }
@@ -110,14 +114,14 @@ export class AdminServer {
     } catch (thrown) {
       answer = failure(500, errorText(thrown));
     }
-    const refused = hasBody(request);
+    // A body that was not read to its end, so the connection is of no more use.
+    const refused = hasBody(request) && !request.readableEnded;
     response.writeHead(answer.status, {
       'Content-Type': answer.type,
       'Content-Length': Buffer.byteLength(answer.body),
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
-      ...(answer.status === 405 ? { Allow: 'GET, HEAD' } : {}),
-      // The body that was refused is not read, so the connection is of no more use.
+      ...(answer.status === 405 ? { Allow: answer.allow ?? 'GET, HEAD' } : {}),
       ...(refused ? { Connection: 'close' } : {}),
     });
     response.end(answer.body);
@@ -127,8 +131,10 @@ export class AdminServer {
     if (this.#boundToLoopback && !namesLoopback(request.headers.host)) {
       return failure(403, 'this port is bound on loopback and answers only to localhost, 127.0.0.1 or [::1] as Host');
     }
-    if (hasBody(request)) return failure(413, 'requests to this port have no body');
-    const path = (request.url ?? '').split('?', 1)[0];
+    const path = (request.url ?? '').split('?', 1)[0] as string;
+    const command = COMMAND_PATHS.find((known) => known === path);
+    if (command !== undefined) return this.#command(command, request);
+    if (hasBody(request)) return failure(413, 'requests to this page have no body');
     const read = request.method === 'GET' || request.method === 'HEAD';
     switch (path) {
       case '/metrics':
@@ -136,9 +142,23 @@ export class AdminServer {
       case '/ready':
       case '/workers':
         return read ? this.#page(path) : failure(405, `${path} is read with GET`);
-      default:
-        return failure(404, 'there are /metrics, /live, /ready and /workers');
     }
+    if (path === '/operations' || path.startsWith('/operations/')) {
+      if (!read) return failure(405, `${path} is read with GET`);
+      const { status, body } = this.#options.commands.show(path);
+      return json(status, body);
+    }
+    return failure(
+      404,
+      `there are /metrics, /live, /ready, /workers, /operations, and POST ${COMMAND_PATHS.join(', ')}`,
+    );
+  }
+
+  async #command(command: CommandPath, request: IncomingMessage): Promise<Answer> {
+    if (request.method !== 'POST') return { ...failure(405, `${command} is a command: POST it`), allow: 'POST' };
+    const { commands } = this.#options;
+    const { status, body } = commands.refusal(request, this.#boundToLoopback) ?? (await commands.run(command, request));
+    return json(status, body);
   }
 
   async #page(path: '/metrics' | '/live' | '/ready' | '/workers'): Promise<Answer> {
@@ -153,7 +173,7 @@ export class AdminServer {
         return json(report.ready ? 200 : 503, report);
       }
       case '/workers':
-        return json(200, { workers: table.rows.map((row) => describeWorker(row, table)) });
+        return json(200, { workers: table.lives.map((row) => describeWorker(row, table)) });
     }
   }
 }

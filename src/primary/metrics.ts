@@ -118,14 +118,25 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
   ),
 
   // Connections
-  gauge('longwire_connections', 'Held connections by how they are served.', ['worker', 'transport'], ({ rows }) =>
-    rows.flatMap(({ id, gauges }) =>
-      TRANSPORTS.map((transport, index) => ({
-        labels: { worker: `${id}`, transport },
-        value: gauges.connections[index] ?? 0,
-      })),
-    ),
+  gauge(
+    'longwire_connections',
+    'Held connections by how they are served; those of a worker that is being replaced count with its slot.',
+    ['worker', 'transport'],
+    ({ table }) =>
+      [...new Set(table.lives.map(({ id }) => id))].flatMap((id) =>
+        TRANSPORTS.map((transport, index) => ({
+          labels: { worker: `${id}`, transport },
+          value: table.lives.reduce((sum, row) => sum + (row.id === id ? (row.gauges.connections[index] ?? 0) : 0), 0),
+        })),
+      ),
   ),
+  {
+    name: 'longwire_worker_generation',
+    type: 'gauge',
+    help: 'Which process the worker is in its slot, counted from 1.',
+    labels: ['worker'],
+    read: ({ rows }) => rows.map(({ id, generation }) => ({ labels: { worker: `${id}` }, value: generation })),
+  },
   byWorker('longwire_connection_limit', 'Most connections that the worker will hold.', (row) => {
     return row.gauges.connectionLimit;
   }),

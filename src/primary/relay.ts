@@ -21,7 +21,8 @@ const BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024;
 const LOG_PERIOD_MS = 5_000;
 
 interface Member {
-  readonly id: number;
+  /** The worker's slot, for the log: a slot has two members while its worker is replaced. */
+  readonly worker: number;
   readonly port: FramePort;
 }
 
@@ -41,30 +42,34 @@ export class Relay {
     this.#backlogLimitBytes = backlogLimitBytes;
   }
 
-  /** Worker `id` gets everything that is published from now on. */
-  join(id: number, port: FramePort): void {
+  /**
+   * Member `id` gets everything that is published from now on.
+   *
+   * @param worker The worker's slot; the id itself where members are slots.
+   */
+  join(id: number, port: FramePort, worker: number = id): void {
     this.#flush();
-    this.#members.set(id, { id, port });
+    this.#members.set(id, { worker, port });
   }
 
-  /** Worker `id` is gone. Unknown ids are ignored. */
+  /** Member `id` is gone. Unknown ids are ignored. */
   leave(id: number): void {
     this.#members.delete(id);
   }
 
-  /** Bytes that wait for worker `id` to read them; 0 when it has not joined. */
+  /** Bytes that wait for member `id` to read them; 0 when it has not joined. */
   backlogBytes(id: number): number {
     return this.#members.get(id)?.port.backlogBytes ?? 0;
   }
 
   /**
-   * Takes a frame from worker `id`: relays what it publishes, or refuses it, and answers with `published` either way. A
+   * Takes a frame from member `id`: relays what it publishes, or refuses it, and answers with `published` either way. A
    * worker that has not joined is not answered, and so runs into its own deadline.
    */
   receive(id: number, kind: FrameKind, call: number, body: Buffer): void {
     const publisher = this.#members.get(id);
     if (publisher === undefined || kind !== 'publish') {
-      this.#log.warn('the relay was sent what it does not expect', { worker: id, kind });
+      this.#log.warn('the relay was sent what it does not expect', { member: id, kind });
       return;
     }
     const behind = this.#behind(body.length);
@@ -80,23 +85,23 @@ export class Relay {
   }
 
   /** A worker whose backlog has no room for `bytes` more; one with no backlog always has, whatever the size. */
-  #behind(bytes: number): { id: number; backlogBytes: number } | null {
-    for (const { id, port } of this.#members.values()) {
+  #behind(bytes: number): { worker: number; backlogBytes: number } | null {
+    for (const { worker, port } of this.#members.values()) {
       const backlogBytes = port.backlogBytes + this.#publications.bytes;
-      if (backlogBytes > 0 && backlogBytes + bytes > this.#backlogLimitBytes) return { id, backlogBytes };
+      if (backlogBytes > 0 && backlogBytes + bytes > this.#backlogLimitBytes) return { worker, backlogBytes };
     }
     return null;
   }
 
-  #refuse(publisher: Member, call: number, behind: { id: number; backlogBytes: number }): void {
-    const { id, backlogBytes } = behind;
+  #refuse(publisher: Member, call: number, behind: { worker: number; backlogBytes: number }): void {
+    const { worker, backlogBytes } = behind;
     // Earlier calls of the same worker are answered first: answers come in the order of the calls.
     this.#flush();
-    this.#tell(publisher, call, `worker ${id} is ${backlogBytes} bytes behind; nothing was published`);
+    this.#tell(publisher, call, `worker ${worker} is ${backlogBytes} bytes behind; nothing was published`);
     const now = performance.now();
     if (now - this.#loggedAt < LOG_PERIOD_MS) return;
     this.#loggedAt = now;
-    this.#log.warn('publishing is refused: a worker does not read what it is sent', { worker: id, backlogBytes });
+    this.#log.warn('publishing is refused: a worker does not read what it is sent', { worker, backlogBytes });
   }
 
   /** Sends what this turn has gathered: to every worker its publications, then to the publishers their answers. */

@@ -12,15 +12,17 @@
 import cluster from 'node:cluster';
 import type { Config } from '../../config/config.ts';
 import type { FrameKind } from '../broker/relay-frames.ts';
-import { RELAY_LINK_FD, STDIO_WITH_LINK } from '../broker/relay-link.ts';
 import { LongwireError } from '../errors.ts';
-import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
+import type { Descriptor, Share, TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
-import { Backoff } from './backoff.ts';
+import { Batches } from './batches.ts';
 import { HandOvers } from './hand-overs.ts';
+import { appointLast } from './last.ts';
 import type { Relay } from './relay.ts';
+import { clearTimer, makeSlot, portFor, type Slot } from './slot.ts';
 import { startFault } from './start-fault.ts';
-import { type Ending, WorkerProcess, type WorkerProcessOwner } from './worker-process.ts';
+import { type Given, Succession } from './succession.ts';
+import { type Ending, endingText, WorkerProcess, type WorkerProcessOwner, workerStdio } from './worker-process.ts';
 import type { WorkerAddress, WorkerTable } from './worker-table.ts';
 
 export interface SupervisorOptions {
@@ -53,28 +55,17 @@ const REAP_DEADLINE_MS = 2_000;
 /** Deaths in a row in one slot, before any worker was ready, after which the start has failed. */
 const START_DEATHS = 5;
 
-interface Slot {
-  readonly id: number;
-  readonly backoff: Backoff;
-  /** The process in it; null between a death and the replacement. */
-  worker: WorkerProcess | null;
-  /** The deadline for becoming ready, or the wait before the replacement. */
-  timer: NodeJS.Timeout | null;
-  /** Its first worker has become ready or died. */
-  tried: boolean;
-  /** It has said hello and waits for the port that the first worker will find. */
-  held: boolean;
-  /** The port that its worker was told to listen on; null before its assignment. */
-  port: number | null;
-}
-
 export class Supervisor implements WorkerProcessOwner {
   readonly #options: SupervisorOptions;
   readonly #slots: Slot[];
   readonly #readyDeadlineMs: number;
   readonly #killGraceMs: number;
   readonly #handOvers = new HandOvers();
+  readonly #batches = new Batches();
+  readonly #succession: Succession;
   #state: SupervisorState = 'idle';
+  /** What the next worker runs on. */
+  #config: Config;
   #tls: TlsIdentity | null;
   /** Where the gateway listens: what the last worker that became ready said. */
   #found: WorkerAddress | null = null;
@@ -87,15 +78,9 @@ export class Supervisor implements WorkerProcessOwner {
     this.#tls = options.tls ?? null;
     this.#readyDeadlineMs = options.readyDeadlineMs ?? READY_DEADLINE_MS;
     this.#killGraceMs = options.killGraceMs ?? KILL_GRACE_MS;
-    this.#slots = options.table.rows.map(({ id }) => ({
-      id,
-      backoff: new Backoff(),
-      worker: null,
-      timer: null,
-      tried: false,
-      held: false,
-      port: null,
-    }));
+    this.#config = options.config;
+    this.#succession = new Succession(this.#killGraceMs);
+    this.#slots = options.table.rows.map(({ id }) => makeSlot(id));
   }
 
   /** `stop` was called, whether or not it is over. */
@@ -114,7 +99,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#state = 'starting';
     // With `shared` every worker accepts from one socket; with `reuseport` each has its own and the policy has no say.
     cluster.schedulingPolicy = cluster.SCHED_NONE;
-    cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', stdio: stdioFor(config) });
+    cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', stdio: workerStdio(config) });
     this.#options.log.debug('starting workers', { workers: config.workers, accept: config.accept });
     return new Promise((resolve, reject) => {
       this.#startOutcome = { resolve, reject };
@@ -142,10 +127,8 @@ export class Supervisor implements WorkerProcessOwner {
   /** Ends all workers at once, connections and all, without waiting. */
   killAll(): void {
     this.#state = 'stopped';
-    for (const slot of this.#slots) {
-      clearTimer(slot);
-      slot.worker?.kill();
-    }
+    for (const slot of this.#slots) clearTimer(slot);
+    for (const worker of this.#processes()) worker.kill();
   }
 
   // ---- what workers do
@@ -158,13 +141,22 @@ export class Supervisor implements WorkerProcessOwner {
     if (row.state === 'gone' && message.type !== 'stats' && message.type !== 'hand-over') return;
     switch (message.type) {
       case 'hello':
-        this.#assign(this.#slot(worker));
+        if (this.#succession.isLeaving(worker)) break;
+        if (this.#succession.isNext(worker)) this.#assignNext(worker);
+        else this.#assign(this.#slot(worker));
         break;
       case 'ready':
-        this.#ready(worker, message);
+        if (this.#succession.isLeaving(worker)) break;
+        if (this.#succession.isNext(worker)) this.#promote(worker, message);
+        else this.#ready(worker, message);
         break;
       case 'failed':
-        this.#failed(worker, message.code, message.text);
+        if (this.#succession.isNext(worker)) this.#succession.failed(worker, message.text);
+        else if (!this.#succession.isLeaving(worker)) this.#failed(worker, message.code, message.text);
+        break;
+      case 'gave':
+        if (this.#succession.isLeaving(worker)) table.draining(row);
+        this.#succession.gave(message.operation, message);
         break;
       case 'stats':
         table.snapshot(row, message.snapshot);
@@ -179,6 +171,9 @@ export class Supervisor implements WorkerProcessOwner {
       case 'hand-over':
         this.#handOvers.pass(worker, message.number, this.#readyWorker(message.to), message.cargo, descriptor);
         break;
+      case 'batch':
+        this.#batches.pass(worker, message.batch, message.step, this.#readyWorker(message.to));
+        break;
       case 'taken':
         this.#handOvers.taken(worker, message.number, message.taken);
         break;
@@ -186,7 +181,7 @@ export class Supervisor implements WorkerProcessOwner {
   }
 
   onFrame(worker: WorkerProcess, kind: FrameKind, call: number, body: Buffer): void {
-    this.#options.relay.receive(worker.id, kind, call, body);
+    this.#options.relay.receive(worker.row.life, kind, call, body);
   }
 
   onLinkFault(worker: WorkerProcess, fault: string): void {
@@ -196,27 +191,35 @@ export class Supervisor implements WorkerProcessOwner {
   onExit(worker: WorkerProcess, ending: Ending): void {
     const { table, relay, log } = this.#options;
     const { row } = worker;
-    const slot = this.#slot(worker);
-    const drained = row.state === 'draining';
     const servedMs = row.readyAtMs === null ? 0 : table.nowMs() - row.readyAtMs;
+    const facts = { worker: worker.id, pid: row.pid, ...ending, servedSeconds: Math.round(servedMs) / 1000 };
+    const drained = row.state === 'draining';
+    relay.leave(row.life);
+    this.#handOvers.leave(worker);
+    this.#batches.takerLeft(worker);
+    table.end(row);
+    if (this.#succession.exit(worker, endingText(ending))) {
+      if (ending.code === 0) log.info('worker has left', facts);
+      else log.warn('worker died beside its slot', facts);
+      this.#checkGone();
+      return;
+    }
+    const slot = this.#slot(worker);
     clearTimer(slot);
     slot.worker = null;
     slot.held = false;
     slot.port = null;
     slot.tried = true;
-    relay.leave(worker.id);
-    this.#handOvers.leave(worker);
-    table.end(row);
-    const facts = { worker: worker.id, pid: row.pid, ...ending, servedSeconds: Math.round(servedMs) / 1000 };
     if (this.#state === 'stopped') log.debug('worker has ended', facts);
     else if (this.#state !== 'stopping') this.#replace(slot, servedMs, ending, facts);
     else if (drained && ending.code === 0) log.info('worker has left', facts);
     else log.warn('worker died while it was draining', facts);
-    if (this.#slots.every(({ worker }) => worker === null)) this.#onAllGone?.();
+    this.#checkGone();
   }
 
   onSettled(worker: WorkerProcess): void {
     this.#options.table.settle(worker.row);
+    this.#batches.giverLeft(worker);
   }
 
   // ---- starting
@@ -227,50 +230,42 @@ export class Supervisor implements WorkerProcessOwner {
   }
 
   #assign(slot: Slot): void {
-    const { config, connectionLimit, relay } = this.#options;
     if (slot.worker === null || slot.port !== null) return;
     const port = this.#portFor(slot);
     slot.held = port === null;
     if (port === null) return;
     slot.port = port;
-    if (slot.worker.link !== null) relay.join(slot.id, slot.worker.link);
-    const assignment = { worker: slot.id, config: { ...config, port }, connectionLimit, tls: this.#tls };
-    slot.worker.send({ type: 'assign', assignment });
+    this.#sendAssignment(slot.worker, port);
   }
 
-  /**
-   * The port to listen on; null for "wait for the first worker".
-   *
-   * Only port 0 needs thought. Sharing workers must all ask for port 0, because node:cluster hands out one socket to
-   * those that ask for the same; with `reuseport` the first one finds a port for the others. Once nobody listens, a
-   * replacement takes the port that clients know.
-   */
+  #sendAssignment(worker: WorkerProcess, port: number): void {
+    const { connectionLimit, relay } = this.#options;
+    if (worker.link !== null) relay.join(worker.row.life, worker.link, worker.id);
+    const assignment = { worker: worker.id, config: { ...this.#config, port }, connectionLimit, tls: this.#tls };
+    worker.send({ type: 'assign', assignment });
+  }
+
   #portFor(slot: Slot): number | null {
-    const { accept, port } = this.#options.config;
-    if (port !== 0) return port;
-    const others = this.#slots.filter((other) => other !== slot && other.port !== null);
-    if (accept === 'reuseport') return this.#found?.port ?? (others.length === 0 ? 0 : null);
-    return others[0]?.port ?? this.#found?.port ?? 0;
+    return portFor(slot, this.#slots, this.#options.config, this.#found?.port ?? null);
   }
 
   #ready(worker: WorkerProcess, ready: WorkerAddress): void {
-    const { table, log } = this.#options;
+    const { table } = this.#options;
     const slot = this.#slot(worker);
     if (worker.row.state !== 'starting' || this.#state === 'stopping' || this.#state === 'stopped') return;
     clearTimer(slot);
     slot.tried = true;
-    this.#found = { address: ready.address, port: ready.port, wire: ready.wire, wireWhy: ready.wireWhy };
+    this.#found = addressOf(ready);
     table.ready(worker.row, this.#found);
-    log.info('worker is ready', {
-      worker: worker.id,
-      pid: worker.row.pid,
-      generation: worker.row.generation,
-      wire: ready.wire,
-      wireWhy: ready.wireWhy,
-    });
+    this.#logReady(worker, ready);
     for (const held of this.#slots) if (held.held) this.#assign(held);
     this.#appointLast();
     this.#checkStarted();
+  }
+
+  #logReady(worker: WorkerProcess, { wire, wireWhy }: WorkerAddress): void {
+    const { pid, generation } = worker.row;
+    this.#options.log.info('worker is ready', { worker: worker.id, pid, generation, wire, wireWhy });
   }
 
   /** Before any worker was ready that is the outcome of the start; later, one more worker to replace. */
@@ -303,6 +298,114 @@ export class Supervisor implements WorkerProcessOwner {
     void this.#allGone(REAP_DEADLINE_MS).then(() => outcome.reject(new LongwireError('unavailable', text)));
   }
 
+  // ---- succession
+
+  /** The slots that have a ready worker. */
+  get readySlots(): number[] {
+    return this.#slots.flatMap(({ id }) => (this.#readyWorker(id) === null ? [] : [id]));
+  }
+
+  /** What workers that start from now on run on, replacements of those that die included. */
+  setConfig(config: Config): Config {
+    const former = this.#config;
+    this.#config = config;
+    return former;
+  }
+
+  /**
+   * Replaces the worker in a slot: starts the next one, has the present one give it all its connections, and sees it leave.
+   *
+   * @throws LongwireError `unavailable` when the next one does not become ready; then the present one serves on as before.
+   */
+  async replace(id: number): Promise<Given> {
+    const former = this.#readyWorker(id);
+    if (former === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
+    const { table } = this.#options;
+    const next = new WorkerProcess(table, id, this, 'beside');
+    await this.#succession.expect(next, this.#readyDeadlineMs);
+    // It may have died meanwhile, and took its connections with it.
+    if (former.row.state !== 'ready') return { moved: 0, stayed: 0 };
+    table.leaving(former.row);
+    this.#appointLast();
+    return this.#succession.leave(former, [{ to: id, count: null }], this.#config.drainSeconds);
+  }
+
+  /** Has the ready workers push their numbers at once. */
+  askForNumbers(): void {
+    for (const id of this.readySlots) this.#readyWorker(id)?.send({ type: 'report' });
+  }
+
+  get slotCount(): number {
+    return this.#slots.length;
+  }
+
+  /**
+   * Starts one more worker, in a slot of its own.
+   *
+   * @throws LongwireError `unavailable` when it does not become ready; then there are as many slots as before.
+   */
+  async addSlot(): Promise<void> {
+    const { table } = this.#options;
+    const id = table.addSlot();
+    this.#slots.push(makeSlot(id));
+    try {
+      await this.#succession.expect(new WorkerProcess(table, id, this, 'beside'), this.#readyDeadlineMs);
+    } catch (thrown) {
+      this.#slots.pop();
+      table.removeSlot();
+      throw thrown;
+    }
+  }
+
+  /** Gives the last slot up: its worker gives all its connections to the others, evenly, and leaves. */
+  async removeSlot(): Promise<Given> {
+    const { table } = this.#options;
+    const slot = this.#slots.pop();
+    table.removeSlot();
+    if (slot === undefined) return { moved: 0, stayed: 0 };
+    clearTimer(slot);
+    const { worker } = slot;
+    if (worker === null) return { moved: 0, stayed: 0 };
+    if (worker.row.state !== 'ready') {
+      this.#succession.discard(worker);
+      return { moved: 0, stayed: 0 };
+    }
+    table.leaving(worker.row);
+    this.#appointLast();
+    const shares = this.readySlots.map((to) => ({ to, count: null }));
+    return this.#succession.leave(worker, shares, this.#config.drainSeconds);
+  }
+
+  /** Has a worker give connections to others, and stay. */
+  give(id: number, shares: Share[]): Promise<Given> {
+    const worker = this.#readyWorker(id);
+    if (worker === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
+    return this.#succession.give(worker, shares);
+  }
+
+  #assignNext(worker: WorkerProcess): void {
+    const slot = this.#slot(worker);
+    // Some worker is ready, or there was nothing to replace: `#portFor` does not have to wait.
+    slot.port ??= this.#portFor(slot) ?? 0;
+    this.#sendAssignment(worker, slot.port);
+  }
+
+  #promote(worker: WorkerProcess, ready: WorkerAddress): void {
+    if (this.#state !== 'running') return;
+    const { table } = this.#options;
+    const slot = this.#slot(worker);
+    const former = slot.worker;
+    clearTimer(slot);
+    table.promote(worker.row);
+    table.ready(worker.row, addressOf(ready));
+    slot.worker = worker;
+    // The one that was to be followed has died, and this is its replacement: two would be one too many.
+    if (former?.row.state === 'starting') this.#succession.discard(former);
+    this.#logReady(worker, ready);
+    this.#succession.ready(worker);
+    this.#appointLast();
+  }
+
   // ---- replacing
 
   #replace(slot: Slot, servedMs: number, ending: Ending, facts: object): void {
@@ -319,19 +422,13 @@ export class Supervisor implements WorkerProcessOwner {
     this.#checkStarted();
   }
 
-  /** Tells exactly one worker that it is the last with room, or that stays when none has any (see ipc.ts). */
   #appointLast(): void {
     if (this.#state === 'stopping' || this.#state === 'stopped') return;
     const ready = this.#slots.flatMap(({ worker }) => (worker?.row.state === 'ready' ? [worker] : []));
-    const open = ready.filter(({ row }) => row.room);
-    // Listening again gives up a place at the shared socket for a moment; when that is the only one left, what waits there
-    // is lost, and with port 0 the port as well. A replacement that starts is better worth waiting for.
-    const starting = this.#slots.some(({ worker }) => worker?.row.state === 'starting');
-    const none = ready.find(({ row }) => row.last) ?? (starting ? undefined : ready[0]);
-    const last = open.length > 1 ? undefined : (open[0] ?? none);
-    // The new one hears it before the old one is let off, so that there is no moment with nobody.
-    if (last !== undefined) tell(last, true);
-    for (const worker of ready) if (worker !== last) tell(worker, false);
+    appointLast(
+      ready,
+      this.#slots.some(({ worker }) => worker?.row.state === 'starting'),
+    );
   }
 
   // ---- stopping
@@ -350,8 +447,13 @@ export class Supervisor implements WorkerProcessOwner {
       if (wasReady) slot.worker.send({ type: 'drain', seconds });
       else slot.worker.kill(); // holds nothing yet
     }
+    for (const worker of this.#succession.processes) {
+      // The one that was about to follow holds nothing yet; one that leaves drains now what it has not given away.
+      if (this.#succession.isNext(worker)) worker.kill();
+      else worker.send({ type: 'drain', seconds });
+    }
     await this.#allGone(seconds * 1000 + this.#killGraceMs);
-    const stragglers = this.#slots.flatMap(({ worker }) => worker ?? []);
+    const stragglers = this.#processes();
     for (const worker of stragglers) {
       log.error('worker did not leave in time and is killed', { worker: worker.id, pid: worker.row.pid });
       worker.kill();
@@ -363,7 +465,7 @@ export class Supervisor implements WorkerProcessOwner {
 
   /** Resolves when no worker is left, or at the deadline. */
   async #allGone(deadlineMs: number): Promise<void> {
-    if (this.#slots.every(({ worker }) => worker === null)) return;
+    if (this.#processes().length === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, deadlineMs);
       this.#onAllGone = () => {
@@ -372,6 +474,15 @@ export class Supervisor implements WorkerProcessOwner {
       };
     });
     this.#onAllGone = null;
+  }
+
+  /** All there are, in their slots and beside them. */
+  #processes(): WorkerProcess[] {
+    return [...this.#slots.flatMap(({ worker }) => worker ?? []), ...this.#succession.processes];
+  }
+
+  #checkGone(): void {
+    if (this.#processes().length === 0) this.#onAllGone?.();
   }
 
   #readyWorker(id: number): WorkerProcess | null {
@@ -386,22 +497,6 @@ export class Supervisor implements WorkerProcessOwner {
   }
 }
 
-/** A link for each worker where the embedded broker needs one. */
-function stdioFor({ redisUrl }: Config): ('inherit' | 'ipc' | 'pipe')[] {
-  return redisUrl === '' ? [...STDIO_WITH_LINK] : STDIO_WITH_LINK.slice(0, RELAY_LINK_FD);
-}
-
-function tell(worker: WorkerProcess, last: boolean): void {
-  if (worker.row.last === last) return;
-  worker.row.last = last;
-  worker.send({ type: 'last', last });
-}
-
-function clearTimer(slot: Slot): void {
-  if (slot.timer !== null) clearTimeout(slot.timer);
-  slot.timer = null;
-}
-
-function endingText({ code, signal, error }: Ending): string {
-  return error ?? (signal === null ? `exit code ${code}` : `signal ${signal}`);
+function addressOf({ address, port, wire, wireWhy }: WorkerAddress): WorkerAddress {
+  return { address, port, wire, wireWhy };
 }

@@ -6,8 +6,9 @@
 
 import type { SendHandle } from 'node:child_process';
 import cluster, { type Worker } from 'node:cluster';
+import type { Config } from '../../config/config.ts';
 import type { FrameKind } from '../broker/relay-frames.ts';
-import type { RelayLink } from '../broker/relay-link.ts';
+import { RELAY_LINK_FD, type RelayLink, STDIO_WITH_LINK } from '../broker/relay-link.ts';
 import { errorText } from '../errors.ts';
 import type { Descriptor, ToPrimary, ToWorker } from '../ipc.ts';
 import { linkToWorker } from './worker-link.ts';
@@ -40,8 +41,8 @@ export class WorkerProcess {
   #exited = false;
   #closed = false;
 
-  /** Forks into slot `id`. Never throws: a fork that fails is an `onExit` to come. */
-  constructor(table: WorkerTable, id: number, owner: WorkerProcessOwner) {
+  /** Forks for slot `id`, into it or beside the worker in it. Never throws: a fork that fails is an `onExit` to come. */
+  constructor(table: WorkerTable, id: number, owner: WorkerProcessOwner, place: 'slot' | 'beside' = 'slot') {
     this.#owner = owner;
     let worker: Worker | null = null;
     try {
@@ -50,7 +51,8 @@ export class WorkerProcess {
       setImmediate(() => this.#notStarted(errorText(error)));
     }
     this.#worker = worker;
-    this.row = table.begin(id, worker?.process.pid ?? null);
+    const pid = worker?.process.pid ?? null;
+    this.row = place === 'slot' ? table.begin(id, pid) : table.beginBeside(id, pid);
     this.link = worker === null ? null : this.#linkTo(worker);
     worker?.on('message', (message: ToPrimary, descriptor: unknown) =>
       this.#owner.onMessage(this, message, (descriptor ?? null) as Descriptor | null),
@@ -120,3 +122,12 @@ export class WorkerProcess {
 
 /** Given to `send`, so that a failure is handed over instead of being emitted as an 'error' event. */
 function ignoreError(): void {}
+
+export function endingText({ code, signal, error }: Ending): string {
+  return error ?? (signal === null ? `exit code ${code}` : `signal ${signal}`);
+}
+
+/** A link for each worker where the embedded broker needs one. */
+export function workerStdio({ redisUrl }: Config): ('inherit' | 'ipc' | 'pipe')[] {
+  return redisUrl === '' ? [...STDIO_WITH_LINK] : STDIO_WITH_LINK.slice(0, RELAY_LINK_FD);
+}

@@ -2,6 +2,8 @@
 //
 // A slot's number (1 to N) is the worker's id in metrics and logs and outlives the process in it; each process that fills
 // the slot is a life with its own `WorkerRow`, and raises the slot's `generation`. Pure data: no node:cluster, no timers.
+// While a worker is replaced or leaves there are lives beside the slots': the next one that starts, the last one that
+// gives its connections away. `lives` has them all, `rows` the one that each slot counts on.
 //
 // Invariant: `totals()` never goes backwards. A life's counters are summed from its last snapshot, and once its process
 // is gone *and* its channel is closed (so that a last snapshot in the pipe is not lost) they move to the retired sum.
@@ -10,7 +12,8 @@
 import type { AcceptState, BrokerState, Counters, Gauges, Snapshot } from '../stats.ts';
 import { addCounters, emptyCounters, emptyGauges } from '../stats.ts';
 
-export const WORKER_STATES = ['starting', 'ready', 'draining', 'gone'] as const;
+/** `leaving` gives its connections to other workers, alive; `draining` closes them. */
+export const WORKER_STATES = ['starting', 'ready', 'leaving', 'draining', 'gone'] as const;
 export type WorkerState = (typeof WORKER_STATES)[number];
 
 /** Where a worker accepts and how it reads: what its `ready` message says. */
@@ -27,6 +30,8 @@ export class WorkerRow {
   /** Which process this is in its slot: 0 before the first fork. */
   readonly generation: number;
   readonly pid: number | null;
+  /** Which of all that were ever started it is, counted from 1; 0 before the first fork. */
+  readonly life: number;
   /** On the table's clock, as all `…Ms` here. */
   readonly startedAtMs: number;
   state: WorkerState;
@@ -43,10 +48,11 @@ export class WorkerRow {
   /** Whether it was told that it is the last one with room. */
   last: boolean;
 
-  constructor(id: number, generation: number, pid: number | null, nowMs: number) {
+  constructor(id: number, generation: number, pid: number | null, nowMs: number, life: number) {
     this.id = id;
     this.generation = generation;
     this.pid = pid;
+    this.life = life;
     this.startedAtMs = nowMs;
     this.state = generation === 0 ? 'gone' : 'starting';
     this.readyAtMs = null;
@@ -62,6 +68,7 @@ export class WorkerRow {
   /** The worker's own word on accepting, corrected by what the primary knows to be newer. */
   get acceptState(): AcceptState {
     if (this.state === 'starting' || this.state === 'draining') return this.state;
+    if (this.state === 'leaving') return 'draining';
     if (this.gauges.acceptState === 'starting') return this.room ? 'listening' : 'full';
     return this.gauges.acceptState;
   }
@@ -71,17 +78,19 @@ export class WorkerTable {
   readonly #rows: WorkerRow[];
   /** Replacements by slot: processes started there after the first one died. */
   readonly #restarts: number[];
+  readonly #beside = new Set<WorkerRow>();
   readonly #retired: Counters;
   /** Lives whose counters are not in `#retired` yet: those that live, and those whose channel is still open. */
   readonly #unsettled: Set<WorkerRow>;
   readonly #clock: () => number;
+  #lives = 0;
 
   /**
    * @param slots Number of workers.
    * @param clock Monotonic milliseconds.
    */
   constructor(slots: number, clock: () => number = () => performance.now()) {
-    this.#rows = Array.from({ length: slots }, (_, index) => new WorkerRow(index + 1, 0, null, 0));
+    this.#rows = Array.from({ length: slots }, (_, index) => new WorkerRow(index + 1, 0, null, 0, 0));
     this.#restarts = this.#rows.map(() => 0);
     this.#retired = emptyCounters();
     this.#unsettled = new Set();
@@ -91,6 +100,11 @@ export class WorkerTable {
   /** The current life of each slot, in the order of their ids. */
   get rows(): readonly WorkerRow[] {
     return this.#rows;
+  }
+
+  /** Those and the ones beside them. */
+  get lives(): readonly WorkerRow[] {
+    return [...this.#rows, ...this.#beside];
   }
 
   nowMs(): number {
@@ -105,11 +119,44 @@ export class WorkerTable {
   begin(id: number, pid: number | null): WorkerRow {
     const former = this.#rows[id - 1];
     if (former === undefined || former.state !== 'gone') throw new RangeError(`slot ${id} cannot take a worker`);
-    const row = new WorkerRow(id, former.generation + 1, pid, this.#clock());
+    const generation = Math.max(...this.lives.filter((row) => row.id === id).map((row) => row.generation)) + 1;
+    const row = new WorkerRow(id, generation, pid, this.#clock(), ++this.#lives);
     if (former.generation > 0) this.#restarts[id - 1] = this.restarts(id) + 1;
     this.#rows[id - 1] = row;
     this.#unsettled.add(row);
     return row;
+  }
+
+  /** One more slot, with nobody in it; its number. */
+  addSlot(): number {
+    const id = this.#rows.length + 1;
+    this.#rows.push(new WorkerRow(id, 0, null, 0, 0));
+    this.#restarts.push(0);
+    return id;
+  }
+
+  /** Gives the last slot up; the worker in it, if there is one, stands beside until it is gone. */
+  removeSlot(): void {
+    const row = this.#rows.pop();
+    this.#restarts.pop();
+    if (row !== undefined && row.state !== 'gone') this.#beside.add(row);
+  }
+
+  /** A process was started that is to follow the one in slot `id`. */
+  beginBeside(id: number, pid: number | null): WorkerRow {
+    const generation = Math.max(0, ...this.lives.filter((row) => row.id === id).map((row) => row.generation)) + 1;
+    const row = new WorkerRow(id, generation, pid, this.#clock(), ++this.#lives);
+    this.#beside.add(row);
+    this.#unsettled.add(row);
+    return row;
+  }
+
+  /** The one that stood beside is now the one in its slot; whoever was there stands beside. Not a restart: nobody died. */
+  promote(row: WorkerRow): void {
+    const former = this.#rows[row.id - 1];
+    if (former === undefined || !this.#beside.delete(row)) throw new RangeError(`slot ${row.id} cannot take a worker`);
+    this.#rows[row.id - 1] = row;
+    if (former.state !== 'gone') this.#beside.add(former);
   }
 
   ready(row: WorkerRow, address: WorkerAddress): void {
@@ -117,6 +164,10 @@ export class WorkerTable {
     row.state = 'ready';
     row.readyAtMs = this.#clock();
     row.address = address;
+  }
+
+  leaving(row: WorkerRow): void {
+    if (row.state === 'ready') row.state = 'leaving';
   }
 
   draining(row: WorkerRow): void {
@@ -135,6 +186,7 @@ export class WorkerTable {
   /** The process is gone: what it held is gone with it, what it counted stays. */
   end(row: WorkerRow): void {
     row.state = 'gone';
+    this.#beside.delete(row);
     row.gauges = emptyGauges();
     row.brokerState = 'down';
     row.room = false;
@@ -157,6 +209,6 @@ export class WorkerTable {
   }
 
   inState(state: WorkerState): WorkerRow[] {
-    return this.#rows.filter((row) => row.state === state);
+    return this.lives.filter((row) => row.state === state);
   }
 }

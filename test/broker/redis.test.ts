@@ -129,8 +129,13 @@ describe('messages in Redis', () => {
     assert.match(String(lines[0]?.text), /malformed envelope/);
   });
 
+  it('are brought where they are fences, which workers tell apart by themselves', async () => {
+    const [publication] = await received('push::fence', 'a-batch');
+    assert.deepEqual([publication?.[0], String(publication?.[1])], [':fence', 'a-batch']);
+  });
+
   it('are ignored on other names of the gateway’s own and on names that are none', async () => {
-    assert.deepEqual(await received('push::fence', 'x'), []);
+    assert.deepEqual(await received('push::other', 'x'), []);
     assert.deepEqual(await received('push::', 'x'), []);
     assert.deepEqual(await received('push:', 'x'), []);
     assert.deepEqual(await received('push:a\nb', 'x'), []);

@@ -129,6 +129,20 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
     bad: hostFaults(),
   },
   adminPort: whole(3001, 0, 65_535),
+  adminToken: {
+    initial: '',
+    good: [
+      [KEY, KEY],
+      ['!~'.repeat(256), '!~'.repeat(256)],
+    ],
+    bad: [
+      ['k'.repeat(15), /at least 16/],
+      ['k'.repeat(513), /at most 512/],
+      [`${KEY} `, /without spaces/],
+      [`${KEY}\n`, /visible ASCII/],
+      [`${KEY}ü`, /visible ASCII/],
+    ],
+  },
   apiKey: {
     initial: null,
     good: [
@@ -374,12 +388,17 @@ describe('names', () => {
 describe('faults', () => {
   it('are reported all at once, in the order of the table, unknown names last', () => {
     const environment = Object.fromEntries(
-      KNOB_FIELDS.filter((field) => field !== 'redisUrl' && field !== 'apiKey').map((field) => [
-        KNOBS[field].environment,
-        'not allowed *\0',
-      ]),
+      KNOB_FIELDS.filter((field) => field !== 'redisUrl' && field !== 'apiKey' && field !== 'adminToken').map(
+        (field) => [KNOBS[field].environment, 'not allowed *\0'],
+      ),
     );
-    const all = faults({ LONGWIRE_UNKNOWN: '1', ...environment, REDIS_URL: 'x', LONGWIRE_API_KEY: 'x' });
+    const all = faults({
+      LONGWIRE_UNKNOWN: '1',
+      ...environment,
+      REDIS_URL: 'x',
+      LONGWIRE_API_KEY: 'x',
+      LONGWIRE_ADMIN_TOKEN: 'x',
+    });
     assert.deepEqual(
       all.map((fault) => fault.name),
       [...KNOB_FIELDS.map((field) => KNOBS[field].environment), 'LONGWIRE_UNKNOWN'],
@@ -391,6 +410,7 @@ describe('faults', () => {
     const environments: Environment[] = [
       { LONGWIRE_API_KEY: `${secret} ` },
       { LONGWIRE_API_KEY: secret },
+      { LONGWIRE_ADMIN_TOKEN: secret },
       { LONGWIRE_APIKEY: secret },
       { LONGWIRE_REDIS_PASSWORD: secret },
       { REDIS_URL: `redis://user:${secret}@host:port` },

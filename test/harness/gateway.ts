@@ -161,6 +161,12 @@ export class GatewayProcess {
     return ask(this.adminPort, `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
   }
 
+  /** Posts a command to the admin port. */
+  async command(path: string, body = '', fields = ''): Promise<Answer> {
+    const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\n${fields}Connection: close\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+    return ask(this.adminPort, head + body);
+  }
+
   async workers(): Promise<WorkerInfo[]> {
     const answer = await this.admin('/workers');
     return JSON.parse(answer.text).workers;

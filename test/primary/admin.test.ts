@@ -5,11 +5,15 @@ import { request } from 'node:http';
 import { createConnection, createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { LongwireError } from '../../src/errors.ts';
+import { createLog } from '../../src/log.ts';
 import { AdminServer, namesLoopback } from '../../src/primary/admin.ts';
+import { Commands } from '../../src/primary/commands.ts';
 import { Metrics } from '../../src/primary/metrics.ts';
+import { type OperationKind, Operations } from '../../src/primary/operations.ts';
 import { checkReadiness } from '../../src/primary/readiness.ts';
 import { WorkerTable } from '../../src/primary/worker-table.ts';
 import { emptyCounters, emptyGauges } from '../../src/stats.ts';
+import { waitUntil } from '../harness/wait.ts';
 
 interface Reply {
   status: number;
@@ -22,6 +26,21 @@ const table = new WorkerTable(2, () => nowMs);
 let stopping = false;
 let failing = false;
 const metrics = new Metrics(table, { version: '1.2.3', accept: 'shared', broker: 'memory' });
+/** Operations that are over at once; what was asked for. */
+const asked: string[] = [];
+const operations = new Operations(createLog('error', 'primary', () => {}));
+const begin = (kind: OperationKind, what: string) => {
+  asked.push(what);
+  return operations.begin(kind, async () => {});
+};
+const fleet = {
+  operations,
+  replace: (atOnce: boolean) => begin('replace', `replace ${atOnce}`),
+  scale: (workers: number) => begin('scale', `scale ${workers}`),
+  rebalance: () => begin('rebalance', 'rebalance'),
+};
+const commands = new Commands(fleet, '');
+const TOKEN = 'the-token-of-this-test';
 const admin = new AdminServer({
   host: '127.0.0.1',
   port: 0,
@@ -31,6 +50,7 @@ const admin = new AdminServer({
     render: () => (failing ? Promise.reject(new Error('a fault of ours')) : metrics.render()),
   },
   readiness: () => checkReadiness(table, stopping),
+  commands,
 });
 let port = 0;
 
@@ -242,6 +262,7 @@ describe('admin port', () => {
       table,
       metrics,
       readiness: () => checkReadiness(table, false),
+      commands,
     });
     const former = port;
     port = (await open.listen()).port;
@@ -264,6 +285,7 @@ describe('admin port', () => {
       table,
       metrics,
       readiness: () => checkReadiness(table, false),
+      commands,
     });
     await assert.rejects(second.listen(), (error) => {
       assert.ok(error instanceof LongwireError);
@@ -280,6 +302,7 @@ describe('admin port', () => {
       table,
       metrics,
       readiness: () => checkReadiness(table, false),
+      commands,
     });
     const { port: own } = await closing.listen();
     const ends = ['GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n', 'GET /live HTTP'].map(
@@ -299,5 +322,105 @@ describe('admin port', () => {
     port = former;
     await closing.close();
     await Promise.all(ends);
+  });
+});
+
+describe('commands', () => {
+  it('are answered with an operation, which can be looked at', async () => {
+    for (const [path, body, what] of [
+      ['/workers/replace', '', 'replace false'],
+      ['/workers/replace', '{"atOnce":true}', 'replace true'],
+      ['/workers/scale', '{"workers":4}', 'scale 4'],
+      ['/workers/rebalance', '{}', 'rebalance'],
+    ] as const) {
+      const answer = await ask(path, 'POST', { 'Content-Length': `${body.length}` }, body);
+      assert.equal(answer.status, 202, answer.body);
+      assert.equal(asked.at(-1), what);
+      const { operation, kind } = JSON.parse(answer.body);
+      assert.equal(kind, path.slice('/workers/'.length));
+      const shown = JSON.parse((await ask(`/operations/${operation}`)).body);
+      assert.equal(shown.state, 'done');
+      assert.equal(shown.reason, null);
+    }
+    assert.equal(JSON.parse((await ask('/operations')).body).operations.length, 4);
+    for (const path of ['/operations/99', '/operations/', '/operations/x']) assert.equal((await ask(path)).status, 404);
+    assert.equal((await ask('/operations', 'DELETE')).status, 405);
+  });
+
+  it('refuse what they do not understand, and do nothing', async () => {
+    const before = asked.length;
+    for (const [path, body] of [
+      ['/workers/scale', ''],
+      ['/workers/scale', '{"workers":0}'],
+      ['/workers/scale', '{"workers":1025}'],
+      ['/workers/scale', '{"workers":1.5}'],
+      ['/workers/scale', '{"workers":"4"}'],
+      ['/workers/scale', '{"workers":4,"now":true}'],
+      ['/workers/scale', '[4]'],
+      ['/workers/scale', '{'],
+      ['/workers/replace', '{"atOnce":1}'],
+      ['/workers/replace', '{"all":true}'],
+      ['/workers/rebalance', '{"workers":4}'],
+      ['/workers/scale', `{"workers":4${' '.repeat(2_000)}}`],
+    ] as const) {
+      const { status, body: text } = await ask(path, 'POST', { 'Content-Length': `${body.length}` }, body);
+      assert.equal(status, 400, body);
+      assert.equal(JSON.parse(text).error.status, 400);
+    }
+    const read = await ask('/workers/scale');
+    assert.equal(read.status, 405);
+    assert.equal(read.headers.allow, 'POST');
+    assert.equal(asked.length, before);
+  });
+
+  it('are not for pages in a browser, on loopback either', async () => {
+    const { status } = await ask('/workers/rebalance', 'POST', { Origin: 'http://localhost:3001' });
+    assert.equal(status, 403);
+  });
+
+  it('need the token where there is one, and one where the port is not bound on loopback', async () => {
+    const former = port;
+    const options = { port: 0, table, metrics, readiness: () => checkReadiness(table, false) };
+    const guarded = new AdminServer({ ...options, host: '127.0.0.1', commands: new Commands(fleet, TOKEN) });
+    const open = new AdminServer({ ...options, host: '0.0.0.0', commands });
+    const rebalance = (headers: Record<string, string>) => ask('/workers/rebalance', 'POST', headers);
+    try {
+      port = (await guarded.listen()).port;
+      for (const authorization of ['', 'Bearer', `Bearer ${TOKEN}x`, `Basic ${TOKEN}`, TOKEN]) {
+        assert.equal((await rebalance({ Authorization: authorization })).status, 401, authorization);
+      }
+      assert.equal((await rebalance({ Authorization: `Bearer ${TOKEN}` })).status, 202);
+      assert.equal((await ask('/workers')).status, 200, 'pages need none');
+      port = (await open.listen()).port;
+      const refused = await rebalance({});
+      assert.equal(refused.status, 403);
+      assert.match(refused.body, /LONGWIRE_ADMIN_TOKEN/);
+    } finally {
+      port = former;
+      await guarded.close();
+      await open.close();
+    }
+  });
+
+  it('wait for each other up to a bound', async () => {
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    operations.begin('replace', () => held);
+    await waitUntil(() => operations.all.at(-1)?.state === 'running', 'the first to run');
+    for (let i = 0; i < 8; i++) assert.equal((await ask('/workers/rebalance', 'POST')).status, 202);
+    const refused = await ask('/workers/rebalance', 'POST');
+    assert.equal(refused.status, 503);
+    release();
+    await waitUntil(() => operations.all.every(({ state }) => state === 'done'), 'all to end');
+  });
+
+  it('that fail say why, and do not keep the next from running', async () => {
+    const failing = operations.begin('scale', () => Promise.reject(new LongwireError('unavailable', 'no room')));
+    const next = operations.begin('scale', async () => {});
+    await waitUntil(() => next.state === 'done', 'the next one');
+    assert.equal(failing.state, 'failed');
+    assert.equal(failing.reason, 'no room');
   });
 });

@@ -77,7 +77,7 @@ describe('metrics', () => {
       'longwire_api_requests_total{outcome="succeeded"}',
       'longwire_api_requests_total{outcome="failed"}',
       'longwire_broker_gaps_total',
-      ...['starting', 'ready', 'draining'].map((state) => `longwire_workers{state="${state}"}`),
+      ...['starting', 'ready', 'leaving', 'draining'].map((state) => `longwire_workers{state="${state}"}`),
       ...['1', '2'].flatMap((worker) => [
         ...TRANSPORTS.map((transport) => `longwire_connections{worker="${worker}",transport="${transport}"}`),
         ...ACCEPT_STATES.map((state) => `longwire_worker_accept_state{worker="${worker}",state="${state}"}`),
@@ -86,6 +86,7 @@ describe('metrics', () => {
         ),
         ...[
           'longwire_worker_restarts_total',
+          'longwire_worker_generation',
           'longwire_worker_snapshot_age_seconds',
           'longwire_connection_limit',
           'longwire_channels',

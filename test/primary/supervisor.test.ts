@@ -190,7 +190,7 @@ describe('a worker that dies', () => {
     assert.equal(row(2).generation, 1);
     assert.equal(table.restarts(1), 1);
     assert.equal(row(1).address?.port, port);
-    assert.deepEqual(relayed.slice(-2), ['-1', '+1']);
+    assert.deepEqual(relayed.slice(-2), ['-1', '+3']);
     const death = lines.find(({ text }) => text === 'worker died');
     assert.equal(death?.signal, 'SIGKILL');
     assert.equal(death?.worker, 1);

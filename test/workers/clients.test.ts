@@ -100,7 +100,7 @@ describe('a limit of connections an address', () => {
       (peer) => peer.send(get('/healthz'), get('/healthz'), 'end'),
       (peer) => peer.send(get('/healthz', 'Connection: close'), 'end'),
       (peer) => peer.connection.close('drained'),
-      (peer) => peer.connection.leftForAnother(),
+      (peer) => peer.connection.leaveToAnother(),
     ];
     for (let round = 0; round < 3; round++) {
       for (const way of ways) {

@@ -12,6 +12,7 @@ type Arrival = Buffer | 'end' | 'reset';
 export class MemoryWire implements Wire {
   outboxBytes = 0;
   outboxEntries = 0;
+  readonly shareable = true;
   paused = false;
   /** Whom the kernel says we speak to. */
   peer = '192.0.2.1';

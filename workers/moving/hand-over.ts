@@ -11,7 +11,7 @@
 // at most. node:child_process sends one descriptor at a time a channel and keeps the rest, and every message behind them,
 // waiting: what waits there is what the first limit bounds.
 
-import type { Cargo, Descriptor, HandOverOutcome, ToPrimary } from '../../src/ipc.ts';
+import type { Cargo, CargoOfKind, Descriptor, HandOverOutcome, ToPrimary } from '../../src/ipc.ts';
 import type { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Wire } from '../wire/wire.ts';
@@ -27,25 +27,31 @@ const DEADLINE_MS = 10_000;
 
 export interface HandOverOptions {
   /** Sends to the primary, with a descriptor for `hand-over`. */
-  send(message: ToPrimary, descriptor?: Descriptor): boolean;
+  send(message: ToPrimary, descriptor?: Descriptor): void;
   /** Makes a wire of a descriptor that has come. */
   adopt(descriptor: Descriptor): Wire;
   /** A connection for that wire; null when there is no room. */
   admit(wire: Wire): Connection | null;
+  /** Gives a wire to the held connection that waits for it; false when there is none. */
+  takeHeld(cargo: Extract<Cargo, { kind: 'held' }>, wire: Wire): boolean;
 }
 
-interface Waiting {
+/** Told once, what became of a connection that is still 'moving'; it must go on from 'returned'. */
+type OnOutcome = (outcome: HandOverOutcome) => void;
+
+interface Given {
   readonly connection: Movable;
   readonly slot: number;
   readonly descriptor: Descriptor;
   readonly cargo: Cargo;
+  readonly onOutcome: OnOutcome;
 }
 
 export class HandOver {
   private readonly gateway: Gateway;
   private readonly options: HandOverOptions;
-  private readonly inFlight: Map<number, Movable>;
-  private readonly waiting: Waiting[];
+  private readonly inFlight: Map<number, Given>;
+  private readonly waiting: Given[];
   private waitingBytes: number;
   private number: number;
 
@@ -60,71 +66,116 @@ export class HandOver {
   }
 
   /** See `HandOverFunction`. */
-  giveRequest(connection: Movable, slot: number, bytes: Uint8Array): boolean {
-    const { waiting, inFlight } = this;
-    if (waiting.length >= WAITING_LIMIT || this.waitingBytes + bytes.length > WAITING_LIMIT_BYTES) return false;
+  private giveRequest(connection: Movable, slot: number, bytes: Uint8Array): boolean {
+    const given = this.give(
+      connection,
+      slot,
+      // A copy: they lie where the next read goes, and the message may have to wait.
+      (unread) => ({ kind: 'request', bytes: Buffer.concat([bytes, unread]) }),
+      (outcome) => {
+        if (outcome !== 'returned') return;
+        connection.wire.resume();
+        connection.reject(503, 'the worker that holds this cannot be reached; begin anew', 'draining');
+      },
+    );
+    if (given) this.gateway.wheel.schedule(connection, DEADLINE_MS);
+    return given;
+  }
+
+  /**
+   * Gives a connection away, and sets its state to 'moving'. What it had subscribed to and its deadline are the caller's.
+   *
+   * @param load Makes the cargo, of what was read from the wire and not told to the connection.
+   * @param onOutcome Called once, later. `taken` and `lost` have been dealt with already.
+   * @returns false when it cannot be given away, and then nothing has changed.
+   */
+  give(connection: Movable, slot: number, load: (unread: Buffer) => CargoOfKind, onOutcome: OnOutcome): boolean {
+    if (this.waiting.length >= WAITING_LIMIT || this.waitingBytes > WAITING_LIMIT_BYTES) return false;
     const shared = connection.wire.share();
     if (shared === null) return false;
-    // A copy: they lie where the next read goes, and the message may have to wait.
-    const all = Buffer.concat(shared.unread === null ? [bytes] : [bytes, shared.unread]);
-    connection.state = 'moving';
-    this.gateway.wheel.schedule(connection, DEADLINE_MS);
     const client = this.gateway.clients?.ownAddressOf(connection) ?? '';
-    const cargo = { kind: 'request' as const, bytes: all, client };
-    const given = { connection, slot, descriptor: shared.descriptor, cargo };
-    if (inFlight.size < IN_FLIGHT_LIMIT) {
+    const cargo: Cargo = { ...load(shared.unread ?? NOTHING), client };
+    const given = { connection, slot, descriptor: shared.descriptor, cargo, onOutcome };
+    connection.state = 'moving';
+    if (this.inFlight.size < IN_FLIGHT_LIMIT) {
       this.send(given);
     } else {
-      waiting.push(given);
-      this.waitingBytes += all.length;
+      this.waiting.push(given);
+      this.waitingBytes += cargoBytes(cargo);
     }
     return true;
   }
 
-  private send({ connection, slot, descriptor, cargo }: Waiting): void {
+  private send(given: Given): void {
     const number = ++this.number;
-    this.inFlight.set(number, connection);
+    this.inFlight.set(number, given);
     // A channel that is gone takes this process with it.
-    this.options.send({ type: 'hand-over', to: slot, number, cargo }, descriptor);
+    this.options.send({ type: 'hand-over', to: given.slot, number, cargo: given.cargo }, given.descriptor);
   }
 
   private sendNext(): void {
     while (this.inFlight.size < IN_FLIGHT_LIMIT) {
       const next = this.waiting.shift();
       if (next === undefined) return;
-      this.waitingBytes -= next.cargo.bytes.length;
+      this.waitingBytes -= cargoBytes(next.cargo);
+      // It may have been closed meanwhile, by its deadline for example.
       if (next.connection.state === 'moving') this.send(next);
+      else next.onOutcome('lost');
     }
   }
 
   /** The primary says what became of one that was given. */
   onOutcome(number: number, outcome: HandOverOutcome): void {
-    const connection = this.inFlight.get(number);
+    const given = this.inFlight.get(number);
+    if (given === undefined) return;
     this.inFlight.delete(number);
-    this.sendNext();
-    // It may have been closed meanwhile, by its deadline for example.
-    if (connection?.state !== 'moving') return;
-    if (outcome === 'taken') {
-      connection.leftForAnother();
-    } else if (outcome === 'lost') {
-      connection.close('lost');
+    const { connection, onOutcome } = given;
+    if (connection.state === 'moving') {
+      if (outcome === 'taken') {
+        this.gateway.counters.movedOut++;
+        connection.leaveToAnother();
+      } else if (outcome === 'lost') {
+        connection.close('lost');
+      }
+      onOutcome(outcome);
     } else {
-      connection.wire.resume();
-      connection.reject(503, 'the worker that holds this cannot be reached; begin anew', 'draining');
+      onOutcome('lost');
     }
+    this.sendNext();
   }
 
   /** Takes in what another worker gives. `descriptor` is null when it did not arrive: this process had no room for it. */
   take(number: number, cargo: Cargo, descriptor: Descriptor | null): void {
     const wire = descriptor === null ? null : this.options.adopt(descriptor);
-    const connection = wire === null ? null : this.options.admit(wire);
-    this.options.send({ type: 'taken', number, taken: connection !== null });
-    if (connection === null) {
-      wire?.destroy();
-      return;
-    }
-    connection.startKnown(cargo.client);
-    const bytes = Buffer.from(cargo.bytes.buffer, cargo.bytes.byteOffset, cargo.bytes.byteLength);
-    if (bytes.length > 0) connection.onWireRead(bytes, bytes.length);
+    const taken = wire !== null && this.takeIn(cargo, wire);
+    if (taken) this.gateway.counters.movedIn++;
+    else wire?.destroy();
+    this.options.send({ type: 'taken', number, taken });
   }
+
+  private takeIn(cargo: Cargo, wire: Wire): boolean {
+    if (cargo.kind === 'held') return this.options.takeHeld(cargo, wire);
+    const connection = this.options.admit(wire);
+    if (connection === null) return false;
+    connection.startKnown(cargo.client);
+    if (cargo.kind === 'idle') {
+      connection.state = 'idle';
+      this.gateway.wheel.schedule(connection, cargo.remainingMs);
+    } else {
+      const bytes = asBuffer(cargo.bytes);
+      if (bytes.length > 0) connection.onWireRead(bytes, bytes.length);
+    }
+    return true;
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+function cargoBytes(cargo: Cargo): number {
+  return cargo.kind === 'request' ? cargo.bytes.length : 0;
+}
+
+/** Structured clone keeps a Buffer a Buffer; other bytes are looked at in place. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

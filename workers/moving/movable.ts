@@ -1,5 +1,5 @@
-// What a connection looks like to whoever moves it. Apart from both, because the gateway names it and connections name the
-// gateway.
+// What a connection looks like to whoever hands it over. Apart from both, because the gateway names it and connections
+// name the gateway.
 
 import type { CloseReason, Rejection } from '../../src/close-reason.ts';
 import type { Timed } from '../timing-wheel.ts';
@@ -10,7 +10,7 @@ export interface Movable extends Timed {
   state: string;
   reject(status: number, text: string, rejection: Rejection): void;
   close(reason: CloseReason): void;
-  leftForAnother(): void;
+  leaveToAnother(): void;
 }
 
 /**

@@ -35,11 +35,16 @@ const parser = new FrameParser({ frameLimitBytes: MESSAGE_LIMIT_BYTES, messageLi
 export class WebSocketSession {
   private pending: PendingMessage | null;
   /** Whether the client was heard since the last ping. */
-  private heard: boolean;
+  heard: boolean;
 
   constructor() {
     this.pending = null;
     this.heard = true;
+  }
+
+  /** Whether it is between two messages: then it can move, and `heard` is all there is of it. */
+  get blank(): boolean {
+    return this.pending === null;
   }
 
   /** Whether the client has said anything, a pong at least, since it was last asked here. */

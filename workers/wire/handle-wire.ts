@@ -48,6 +48,10 @@ export class HandleWire implements Wire {
     return this.waiting === null ? 0 : this.waiting.length;
   }
 
+  get shareable(): boolean {
+    return true;
+  }
+
   attach(owner: WireOwner): void {
     const handle = this.handle;
     if (handle === null) return;

@@ -48,6 +48,10 @@ export class SocketWire implements Wire {
     return this.waiting === null ? 0 : this.waiting.length;
   }
 
+  get shareable(): boolean {
+    return this.socket !== null && descriptorOf(this.socket) !== null;
+  }
+
   attach(owner: WireOwner): void {
     if (this.socket === null) return;
     this.owner = owner;

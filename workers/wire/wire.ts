@@ -37,6 +37,9 @@ export interface Wire {
   /** Buffers that those bytes are in, the one being written not counted: many tiny ones cost more than their bytes. */
   readonly outboxEntries: number;
 
+  /** Whether its kind can be given to another process at all; TLS cannot, whose state is OpenSSL's. */
+  readonly shareable: boolean;
+
   /** Names the owner and begins to read. Called once. */
   attach(owner: WireOwner): void;
 

@@ -1,0 +1,138 @@
+// The fleet: what can be done to all workers together while they serve. Each is an operation (operations.ts).
+//
+//   replace    each worker by one with the code and the configuration that are now on disk, one after the other or all at once
+//   scale      to another number of them: new ones take their share, those that leave give theirs away
+//   rebalance  from workers that hold more than their share to those that hold less
+//
+// Invariant: a step that fails ends the operation and leaves in service what is in service.
+
+import type { Config } from '../../config/config.ts';
+import { LongwireError } from '../errors.ts';
+import type { Share } from '../ipc.ts';
+import type { Log } from '../log.ts';
+import { type Operation, Operations } from './operations.ts';
+import type { Supervisor } from './supervisor.ts';
+import type { WorkerTable } from './worker-table.ts';
+
+/** Reads what is on disk now; the text says what is wrong with it. */
+export type ReadConfig = () => Promise<{ config: Config } | { fault: string }>;
+
+/** Beyond this a worker is too busy to say, and is taken to hold what it held. */
+const NUMBERS_LIMIT_MS = 2_000;
+const LOOK_AGAIN_MS = 10;
+
+export class Fleet {
+  readonly operations: Operations;
+  readonly #supervisor: Supervisor;
+  readonly #table: WorkerTable;
+  readonly #readConfig: ReadConfig;
+
+  constructor(supervisor: Supervisor, table: WorkerTable, readConfig: ReadConfig, log: Log) {
+    this.operations = new Operations(log);
+    this.#supervisor = supervisor;
+    this.#table = table;
+    this.#readConfig = readConfig;
+  }
+
+  /** Replaces every worker; `atOnce`, all at the same time, which is quicker and needs twice the memory. */
+  replace(atOnce: boolean): Operation {
+    return this.operations.begin('replace', async (operation) => {
+      const read = await this.#readConfig();
+      if ('fault' in read) throw new LongwireError('unavailable', read.fault);
+      const former = this.#supervisor.setConfig(read.config);
+      const slots = this.#supervisor.readySlots;
+      operation.workers = slots.length;
+      try {
+        if (atOnce) await Promise.all(slots.map((id) => this.#replaceOne(operation, id)));
+        else for (const id of slots) await this.#replaceOne(operation, id);
+      } catch (thrown) {
+        // Whoever dies from now on comes back as those are that serve.
+        if (operation.workersDone === 0) this.#supervisor.setConfig(former);
+        throw thrown;
+      }
+    });
+  }
+
+  async #replaceOne(operation: Operation, id: number): Promise<void> {
+    const { moved, stayed } = await this.#supervisor.replace(id);
+    operation.moved += moved;
+    operation.stayed += stayed;
+    operation.workersDone++;
+  }
+
+  /** From now on so many workers, or so many as it is worked out from those there are when its turn has come. */
+  scale(wanted: number | ((present: number) => number)): Operation {
+    return this.operations.begin('scale', async (operation) => {
+      const workers = typeof wanted === 'number' ? wanted : wanted(this.#supervisor.slotCount);
+      operation.workers = Math.abs(workers - this.#supervisor.slotCount);
+      while (this.#supervisor.slotCount > workers) {
+        const { moved, stayed } = await this.#supervisor.removeSlot();
+        operation.moved += moved;
+        operation.stayed += stayed;
+        operation.workersDone++;
+      }
+      if (this.#supervisor.slotCount === workers) return;
+      while (this.#supervisor.slotCount < workers) {
+        await this.#supervisor.addSlot();
+        operation.workersDone++;
+      }
+      await this.#evenOut(operation);
+    });
+  }
+
+  /** Moves held connections from those that have more than the mean to those that have less. */
+  rebalance(): Operation {
+    return this.operations.begin('rebalance', async (operation) => {
+      operation.workers = this.#supervisor.readySlots.length;
+      await this.#evenOut(operation);
+      operation.workersDone = operation.workers;
+    });
+  }
+
+  async #evenOut(operation: Operation): Promise<void> {
+    await this.#freshNumbers();
+    for (const { from, shares } of evenShares(
+      this.#supervisor.readySlots.map((id) => ({ id, held: this.#heldBy(id) })),
+    )) {
+      const { moved, stayed } = await this.#supervisor.give(from, shares);
+      operation.moved += moved;
+      operation.stayed += stayed;
+    }
+  }
+
+  /** Has all workers push their numbers, and waits for those that do. */
+  async #freshNumbers(): Promise<void> {
+    const askedAtMs = this.#table.nowMs();
+    this.#supervisor.askForNumbers();
+    const ready = this.#table.inState('ready');
+    const fresh = (): boolean => ready.every((row) => row.state !== 'ready' || (row.snapshotAtMs ?? 0) >= askedAtMs);
+    while (!fresh() && this.#table.nowMs() - askedAtMs < NUMBERS_LIMIT_MS) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+    }
+  }
+
+  /** Held by the worker in a slot, those between two requests not counted. */
+  #heldBy(id: number): number {
+    const connections = this.#table.rows[id - 1]?.gauges.connections ?? [];
+    return connections.slice(1).reduce((sum, count) => sum + count, 0);
+  }
+}
+
+/** Who gives how many to whom, so that each has the mean, give or take one. */
+export function evenShares(workers: readonly { id: number; held: number }[]): { from: number; shares: Share[] }[] {
+  const total = workers.reduce((sum, { held }) => sum + held, 0);
+  const mean = Math.floor(total / Math.max(1, workers.length));
+  const takers = workers.map(({ id, held }) => ({ to: id, room: Math.max(0, mean - held) }));
+  return workers.flatMap(({ id, held }) => {
+    let excess = held - mean;
+    const shares: Share[] = [];
+    for (const taker of takers) {
+      const count = Math.min(excess, taker.room);
+      if (count <= 0) continue;
+      excess -= count;
+      taker.room -= count;
+      shares.push({ to: taker.to, count });
+    }
+    return shares.length > 0 ? [{ from: id, shares }] : [];
+  });
+}

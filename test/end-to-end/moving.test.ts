@@ -1,0 +1,144 @@
+// Workers replaced, added and taken away under publications: every connection of every transport gets each of them once and in
+// order, and none is closed. On both wires, with the embedded broker and with Redis.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { type NumberedClient, NumberedPublisher } from '../harness/numbered.ts';
+import { RawClient } from '../harness/raw-client.ts';
+import { startRedis } from '../harness/redis.ts';
+import { TRANSPORTS } from '../harness/transports.ts';
+import { waitUntil } from '../harness/wait.ts';
+
+const CHANNELS = ['a', 'b', 'c', 'd', 'all'];
+/** Of each transport; three times as many in a crowd as one batch has places. */
+const CLIENTS = 64;
+
+async function openClients(gateway: GatewayProcess): Promise<NumberedClient[]> {
+  const opening = TRANSPORTS.filter(({ name }) => name !== 'poll').flatMap((transport) =>
+    Array.from({ length: CLIENTS }, async (_, i) => {
+      const channel = CHANNELS[i % 4] as string;
+      const format = i % 8 < 4 ? '' : '&format=raw';
+      const target = `${channel}?channel=all${transport.name === 'stream' ? '' : format}`;
+      return { held: await transport.open(gateway.publicPort, target), channels: [channel, 'all'] };
+    }),
+  );
+  return Promise.all(opening);
+}
+
+/** Posts a command and resolves when its operation is over. */
+async function command(gateway: GatewayProcess, path: string, body = ''): Promise<Record<string, unknown>> {
+  const answer = await gateway.command(path, body);
+  assert.equal(answer.status, 202, answer.text);
+  const { operation } = JSON.parse(answer.text);
+  let now: Record<string, unknown> = {};
+  await waitUntil(
+    async () => {
+      now = JSON.parse((await gateway.admin(`/operations/${operation}`)).text);
+      return now.state === 'done' || now.state === 'failed';
+    },
+    () => `the operation to end: ${JSON.stringify(now)}`,
+    60_000,
+  );
+  assert.equal(now.state, 'done', JSON.stringify(now));
+  return now;
+}
+
+async function setup(wire: string, broker: string) {
+  const redis = broker === 'redis' ? await startRedis() : null;
+  const env: Record<string, string> = { LONGWIRE_WIRE: wire, LONGWIRE_KEEPALIVE_SECONDS: '60' };
+  if (redis !== null) env.REDIS_URL = redis.url;
+  return { redis, gateway: await startGateway({ env }) };
+}
+
+for (const [wire, broker] of [
+  ['handle', 'memory'],
+  ['handle', 'redis'],
+  ['socket', 'memory'],
+] as const) {
+  describe(`connections move, ${wire} wire, ${broker} broker`, () => {
+    let gateway: GatewayProcess;
+    let redis: Awaited<ReturnType<typeof setup>>['redis'] = null;
+    let clients: NumberedClient[] = [];
+    let publisher: NumberedPublisher;
+    let idle: RawClient;
+
+    before(async () => {
+      ({ gateway, redis } = await setup(wire, broker));
+      clients = await openClients(gateway);
+      publisher = new NumberedPublisher(gateway, CHANNELS);
+      idle = new RawClient(gateway.publicPort);
+      await askOnce();
+    });
+    after(async () => {
+      for (const { held } of clients) held.close();
+      idle.close();
+      await gateway.kill();
+      await redis?.stop();
+    });
+
+    /** One request on the connection that is kept between two of them. */
+    async function askOnce(): Promise<void> {
+      const before = idle.text.length;
+      idle.write('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n');
+      await waitUntil(
+        () => idle.text.length > before && idle.text.endsWith('\n'),
+        () => `an answer: ${idle.text}`,
+      );
+      assert.equal(idle.ending, 'none');
+    }
+
+    async function underPublications(action: () => Promise<void>): Promise<void> {
+      publisher.start();
+      await action();
+      await publisher.stop();
+      for (const client of clients) await publisher.check(client);
+    }
+
+    it('when every worker is replaced, one after the other and all at once', async () => {
+      await underPublications(async () => {
+        const rolling = await command(gateway, '/workers/replace');
+        assert.equal(rolling.moved, clients.length);
+        assert.equal(rolling.stayed, 0);
+        await command(gateway, '/workers/replace', '{"atOnce":true}');
+      });
+      assert.deepEqual(
+        (await gateway.workers()).map(({ generation }) => generation),
+        [3, 3],
+      );
+      await askOnce();
+    });
+
+    it('when workers are added and taken away', async () => {
+      await underPublications(async () => {
+        await command(gateway, '/workers/scale', '{"workers":4}');
+        await waitUntil(
+          async () =>
+            (await gateway.workers()).every(({ connections }) => held(connections) >= clients.length / 4 - 16),
+          'the new workers to have their share',
+        );
+        await command(gateway, '/workers/scale', '{"workers":1}');
+        await command(gateway, '/workers/scale', '{"workers":2}');
+      });
+      await askOnce();
+    });
+
+    it('and nothing is lost, closed or left behind', async () => {
+      const metrics = await gateway.metrics();
+      for (const reason of ['drained', 'lost', 'error', 'slow-consumer', 'client-left']) {
+        assert.equal(metrics.value('longwire_closed_total', { reason }), 0, reason);
+      }
+      await gateway.metricReaches('longwire_connections', { transport: 'sse' }, CLIENTS);
+      await gateway.metricReaches('longwire_connections', { transport: 'websocket' }, CLIENTS);
+      const moved = (await gateway.metrics()).value('longwire_moved_total', { direction: 'out' });
+      assert.ok(moved > 3 * clients.length, `${moved} moves`);
+      for (const { held } of clients) held.close();
+      await gateway.metricReaches('longwire_subscriptions', {}, 0);
+      await gateway.metricReaches('longwire_connections', { transport: 'sse' }, 0);
+    });
+  });
+}
+
+function held(connections: Record<string, number>): number {
+  return Object.values(connections).reduce((sum, count) => sum + count, 0);
+}

@@ -1,0 +1,170 @@
+// Moves: what this worker gives to others and takes from them; the one door for the primary's messages about it.
+//
+// `give` is what the primary asks for: shares of the connections for other workers, or all of them when this worker is to leave.
+// Held connections go in batches through the fence (giver.ts), two batches at a time so that one is under way while the
+// other waits for its answers. Those between two requests go as they are, descriptor and time left; those in the middle of one are
+// waited for. What does not go in several passes stays.
+
+import type { CargoOfKind, Descriptor, Share, ToPrimary, ToWorker } from '../../src/ipc.ts';
+import type { Admission } from '../admission.ts';
+import { Connection } from '../connection.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Wire } from '../wire/wire.ts';
+import { BATCH_SIZE, Giver } from './giver.ts';
+import { HandOver } from './hand-over.ts';
+import { Taker } from './taker.ts';
+
+/** Passes that leave as many as there were, after which what is left stays. */
+const VAIN_PASSES = 4;
+/** Between two passes: outboxes empty, requests are answered. */
+const PASS_PAUSE_MS = 100;
+const BATCHES_AT_ONCE = 2;
+/** For one that waits for its turn among others; the primary decides sooner (src/primary/hand-overs.ts). */
+const DEADLINE_MS = 10_000;
+
+export interface MovesOptions {
+  send(message: ToPrimary, descriptor?: Descriptor): void;
+  adopt(descriptor: Descriptor): Wire;
+}
+
+/** What is left to give to one worker. */
+interface Taking {
+  readonly to: number;
+  left: number;
+}
+
+export class Moves {
+  private readonly gateway: Gateway;
+  private readonly handOver: HandOver;
+  private readonly giver: Giver;
+  private readonly taker: Taker;
+
+  constructor(gateway: Gateway, admission: Admission, { send, adopt }: MovesOptions) {
+    const admit = (wire: Wire): Connection | null => admission.adopt(wire);
+    this.gateway = gateway;
+    this.handOver = new HandOver(gateway, {
+      send,
+      adopt,
+      admit,
+      takeHeld: (cargo, wire) => this.taker.take(cargo, wire),
+    });
+    this.giver = new Giver(gateway, this.handOver, send);
+    this.taker = new Taker(gateway, {
+      say: (batch, step) => send({ type: 'batch', batch, to: 0, step }),
+      hasRoom: (count) => admission.hasRoom(count),
+      admit,
+    });
+    gateway.onFence = (id, order) => {
+      this.giver.onFence(id, order);
+      this.taker.onFence(id);
+    };
+  }
+
+  onMessage(
+    message: Extract<ToWorker, { type: 'take' | 'handed-over' | 'batch' }>,
+    descriptor: Descriptor | null,
+  ): void {
+    if (message.type === 'take') this.handOver.take(message.number, message.cargo, descriptor);
+    else if (message.type === 'handed-over') this.handOver.onOutcome(message.number, message.outcome);
+    else if (message.step.kind === 'offer') this.taker.onOffer(message.batch, message.step.states);
+    else if (message.step.kind === 'over') this.taker.onOver(message.batch);
+    else this.giver.onStep(message.batch, message.step);
+  }
+
+  /**
+   * Gives shares of the held connections away; with `everything`, those between two requests too, until none is left.
+   *
+   * @returns how many held connections moved, and how many that were to move could not.
+   */
+  async give(shares: readonly Share[], everything: boolean): Promise<{ moved: number; stayed: number }> {
+    const takers = shares.map(({ to, count }) => ({ to, left: count ?? Number.POSITIVE_INFINITY }));
+    let moved = 0;
+    let fewest = Number.POSITIVE_INFINITY;
+    for (let vain = 0; vain < VAIN_PASSES; ) {
+      const held = this.find(isHeld, leftOf(takers));
+      if (everything) this.giveIdle(takers);
+      moved += await this.giveHeld(held, takers);
+      const left = this.find(everything ? isAny : isHeld, leftOf(takers)).length;
+      if (left === 0) break;
+      vain = left < fewest ? 0 : vain + 1;
+      fewest = Math.min(fewest, left);
+      await new Promise((resolve) => setTimeout(resolve, PASS_PAUSE_MS));
+    }
+    return { moved, stayed: this.find(isHeld, leftOf(takers)).length };
+  }
+
+  /** Connections that are so, and that could be given away at all. */
+  private find(is: (connection: Connection) => boolean, limit: number): Connection[] {
+    const found: Connection[] = [];
+    if (limit === 0) return found;
+    this.gateway.wheel.forEach((timed) => {
+      if (found.length < limit && timed instanceof Connection && is(timed) && timed.wire.shareable) found.push(timed);
+    });
+    return found;
+  }
+
+  /** Gives them in batches; resolves with how many moved. Stops at a batch that is called off: the next pass tries again. */
+  private async giveHeld(held: readonly Connection[], takers: readonly Taking[]): Promise<number> {
+    let moved = 0;
+    let at = 0;
+    let stop = false;
+    let turn = 0;
+    const giveBatches = async (): Promise<void> => {
+      while (!stop && at < held.length) {
+        const open = takers.filter(({ left }) => left > 0);
+        const taking = open[turn++ % open.length];
+        if (taking === undefined) return;
+        const batch = held.slice(at, at + Math.min(BATCH_SIZE, taking.left)).filter(isHeld);
+        at += Math.min(BATCH_SIZE, taking.left);
+        if (batch.length === 0) continue;
+        taking.left -= batch.length;
+        const outcome = await this.giver.move(batch, taking.to);
+        taking.left += batch.length - outcome.moved;
+        moved += outcome.moved;
+        if (outcome.calledOff === null) continue;
+        stop = true;
+        const facts = { to: taking.to, why: outcome.calledOff };
+        this.gateway.seldom.say('warn', 'batch', 'a batch of connections was not moved; it is tried again', facts);
+      }
+    };
+    await Promise.all(Array.from({ length: BATCHES_AT_ONCE }, giveBatches));
+    return moved;
+  }
+
+  /** Gives away those that wait for their next request, or have said nothing of it. They have no place in any order. */
+  private giveIdle(takers: readonly Taking[]): void {
+    const { wheel } = this.gateway;
+    for (const [i, connection] of this.find(isBetween, Number.POSITIVE_INFINITY).entries()) {
+      const { to } = takers[i % takers.length] as Taking;
+      const { state } = connection;
+      const remainingMs = wheel.remainingMs(connection);
+      const load = (unread: Buffer): CargoOfKind =>
+        state === 'idle' && unread.length === 0 ? { kind: 'idle', remainingMs } : { kind: 'request', bytes: unread };
+      const given = this.handOver.give(connection, to, load, (outcome) => {
+        if (outcome !== 'returned') return;
+        connection.state = state;
+        wheel.schedule(connection, remainingMs);
+        connection.wire.resume();
+      });
+      if (given) wheel.schedule(connection, DEADLINE_MS);
+    }
+  }
+}
+
+function leftOf(takers: readonly Taking[]): number {
+  return takers.reduce((sum, { left }) => sum + left, 0);
+}
+
+function isHeld({ state }: Connection): boolean {
+  return state === 'open';
+}
+
+/** Between two requests; one that has sent half a head goes on here, and is idle once that is answered. */
+function isBetween({ state, request }: Connection): boolean {
+  return request === null && (state === 'idle' || state === 'head');
+}
+
+/** All that may still go: requests end, and what is on its way arrives or comes back. */
+function isAny({ state }: Connection): boolean {
+  return state !== 'closing' && state !== 'closed';
+}

@@ -1,0 +1,120 @@
+// The taker's side of a move: holds the places of connections that another worker offers, from the fence on, until their
+// descriptors come or the batch is over.
+//
+// A place is a Connection without a wire, in the state 'moving', subscribed at the very moment at which the fence comes by:
+// what is published from there on is kept for it, what came before the other worker delivers. When the descriptor is here
+// it gets a wire and goes on as any other, what was kept first.
+//
+// Bounds: one batch a giver at a time (they say so), `BATCH_LIMIT` connections each; `BATCH_DEADLINE_MS` from offer to over.
+
+import { randomUUID } from 'node:crypto';
+import type { BatchStep, Cargo, HeldState } from '../../src/ipc.ts';
+import type { Connection } from '../connection.ts';
+import type { Gateway } from '../gateway.ts';
+import { WebSocketSession } from '../websocket/session.ts';
+import { NO_WIRE } from '../wire/no-wire.ts';
+import type { Wire } from '../wire/wire.ts';
+import { encodingOf } from './encodings.ts';
+import { asBuffer } from './hand-over.ts';
+
+/** Most connections in one batch. */
+export const BATCH_LIMIT = 256;
+/** Beyond all of the giver's own limits (giver.ts): for a giver that forgets. */
+const BATCH_DEADLINE_MS = 30_000;
+/** Batches that are offered and not over: a few givers at a time, when workers are scaled down. */
+const BATCHES_LIMIT = 64;
+
+export interface TakerOptions {
+  /** Says a step to the batch's giver. */
+  say(batch: string, step: BatchStep): void;
+  /** Whether there is room for so many more. */
+  hasRoom(count: number): boolean;
+  /** A connection for that wire; null when there is no room. */
+  admit(wire: Wire): Connection | null;
+}
+
+interface Expected {
+  readonly states: readonly HeldState[];
+  /** By index; null where there is none, or no more. Empty before the fence. */
+  places: (Connection | null)[];
+  readonly deadline: NodeJS.Timeout;
+}
+
+export class Taker {
+  private readonly gateway: Gateway;
+  private readonly options: TakerOptions;
+  private readonly batches = new Map<string, Expected>();
+
+  constructor(gateway: Gateway, options: TakerOptions) {
+    this.gateway = gateway;
+    this.options = options;
+  }
+
+  onOffer(batch: string, states: readonly HeldState[]): void {
+    const why = this.refusal(states);
+    if (why !== null) {
+      this.options.say(batch, { kind: 'refused', why });
+      return;
+    }
+    const deadline = setTimeout(() => this.onOver(batch), BATCH_DEADLINE_MS);
+    this.batches.set(batch, { states, places: [], deadline });
+    this.options.say(batch, { kind: 'accepted' });
+  }
+
+  private refusal(states: readonly HeldState[]): string | null {
+    if (this.gateway.draining) return 'it is draining';
+    if (this.gateway.broker.state !== 'up') return 'its broker is away';
+    if (!this.options.hasRoom(states.length)) return 'it has no room for them';
+    if (this.batches.size >= BATCHES_LIMIT || states.length > BATCH_LIMIT) return 'it expects too many already';
+    if (states.some(({ encoding }) => encodingOf(encoding) === null)) return 'it does not know their encoding';
+    return null;
+  }
+
+  /** The batch's fence has come by. */
+  onFence(batch: string): void {
+    const expected = this.batches.get(batch);
+    if (expected === undefined || expected.places.length > 0) return;
+    expected.places = expected.states.map((state) => this.makePlace(state));
+    this.options.say(batch, { kind: 'fenced' });
+  }
+
+  private makePlace({ encoding: index, channels }: HeldState): Connection | null {
+    const encoding = encodingOf(index);
+    const place = encoding === null ? null : this.options.admit(NO_WIRE);
+    if (place === null || encoding === null) return null;
+    place.expect(encoding, channels, encoding.transport === 'websocket' ? new WebSocketSession() : null);
+    return place;
+  }
+
+  /** A descriptor has come; false when nobody waits for it. */
+  take(
+    { batch, index, unread, heartbeatMs, heard, client, forwarded }: Extract<Cargo, { kind: 'held' }>,
+    wire: Wire,
+  ): boolean {
+    const places = this.batches.get(batch)?.places;
+    const place = places?.[index] ?? null;
+    if (places === undefined || place === null || place.state !== 'moving') return false;
+    places[index] = null;
+    if (place.session instanceof WebSocketSession) place.session.heard = heard;
+    place.wire = wire;
+    wire.attach(place);
+    this.gateway.clients?.welcome(place, client, forwarded);
+    place.goOn(heartbeatMs);
+    if (unread.length > 0) place.onWireRead(asBuffer(unread), unread.length);
+    return true;
+  }
+
+  /** No more descriptors come: those that are still expected stay with the giver, or are gone with it. */
+  onOver(batch: string): void {
+    const expected = this.batches.get(batch);
+    if (expected === undefined) return;
+    this.batches.delete(batch);
+    clearTimeout(expected.deadline);
+    for (const place of expected.places) if (place?.state === 'moving') place.leaveToAnother();
+  }
+}
+
+/** A name for a batch that no worker of any gateway on the same broker has used. */
+export function newBatchId(): string {
+  return randomUUID();
+}
