@@ -6,6 +6,11 @@
 //
 // Cost a publication: this object, and for each encoding in use one Buffer.
 
+/** The name of events that are the gateway's own: nobody publishes under it. */
+export const NOTICE_EVENT = 'longwire';
+
+const NOTHING = Buffer.alloc(0);
+
 export class Publication {
   readonly channel: string;
   payload: Buffer;
@@ -21,6 +26,8 @@ export class Publication {
   epoch: string;
   /** Published twice with the same key within some minutes, it is published once; null without one. */
   idempotencyKey: string | null;
+  /** Not published by anybody: what its channel's subscribers are told where something is missing. */
+  isGap: boolean;
   frames: Buffer[] | null;
   /** Its place among those that this worker was brought, counted from 1; 0 until then. What a fence is compared with. */
   order: number;
@@ -34,8 +41,16 @@ export class Publication {
     this.previous = 0;
     this.epoch = '';
     this.idempotencyKey = null;
+    this.isGap = false;
     this.frames = null;
     this.order = 0;
+  }
+
+  /** What stands in a channel's order where publications are missing. */
+  static gap(channel: string): Publication {
+    const publication = new Publication(channel, NOTHING);
+    publication.isGap = true;
+    return publication;
   }
 
   /** Gives it its place in the history. */

@@ -43,6 +43,11 @@ export interface Counters {
   fanoutOverruns: number;
   /** Times that publications may have been missed between broker and worker. */
   gaps: number;
+  /** Channels of clients that came back with a position, by how that ended. */
+  recovered: number;
+  recoveryGaps: number;
+  /** Channels whose subscribers here were told of a gap. */
+  channelGaps: number;
   /** API calls that succeeded and that failed. */
   apiSucceeded: number;
   apiFailed: number;
@@ -107,6 +112,9 @@ export function emptyCounters(): Counters {
     fanoutSecondsSum: 0,
     fanoutOverruns: 0,
     gaps: 0,
+    recovered: 0,
+    recoveryGaps: 0,
+    channelGaps: 0,
     apiSucceeded: 0,
     apiFailed: 0,
     pollSessionsExpired: 0,

@@ -10,12 +10,15 @@
 
 import type { CloseReason } from '../src/close-reason.ts';
 import { LongwireError } from '../src/errors.ts';
+import { parsePosition } from '../src/position.ts';
 import type { Publication } from '../src/publication.ts';
 import { transportIndex } from '../src/stats.ts';
 import { type Encoding, frameOf, type PollEncoding } from './encoding.ts';
+import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
-import type { Subscriber } from './hub.ts';
 import { type PollSession, PollSubscriber, type WaitingPoll } from './poll/sessions.ts';
+import type { Notice } from './recovery/notice.ts';
+import type { Client } from './recovery/recoveries.ts';
 import { RequestConnection } from './request-connection.ts';
 import { encodePoll, encodePollFault } from './transports/poll-encoder.ts';
 import { type SessionHost, WebSocketSession } from './websocket/session.ts';
@@ -33,54 +36,70 @@ const NOTHING_YET = 0;
 const CR = 0x0d;
 const LF = 0x0a;
 
-export class Connection extends RequestConnection implements SessionHost, Subscriber, WaitingPoll {
+export class Connection extends RequestConnection implements SessionHost, Client, WaitingPoll {
   /** Null unless open or waiting. */
   encoding: Encoding | PollEncoding | null;
   /** Held channels; a string for the usual case of one. Null where a poll's session has them. */
   channels: string | readonly string[] | null;
   /** An open WebSocket's, or the subscriber of a poll that waits; null for all else. */
   session: WebSocketSession | PollSubscriber | null;
+  /** Of the last publication with history that it was given; kept where there are several channels, or may be. */
+  lastOffset: number;
 
   constructor(gateway: Gateway, wire: Wire) {
     super(gateway, wire);
     this.encoding = null;
     this.channels = null;
     this.session = null;
+    this.lastOffset = 0;
   }
 
-  open(
-    encoding: Encoding,
-    channels: string | readonly string[],
-    first: Buffer,
-    session: WebSocketSession | null = null,
-  ): void {
+  open(encoding: Encoding, channels: string | readonly string[], first: Buffer, { session, since }: Opening): void {
     const { gateway } = this;
+    const { history } = gateway;
     this.dropRequest();
-    this.wire.write(first);
     gateway.clients?.tell(this, 'opened', { transport: encoding.transport });
-    this.hold(encoding, channels, session);
+    this.begin(encoding, channels, session);
     this.state = 'open';
+    if (history === null || !history.hasAny(channels)) {
+      this.wire.write(first);
+      this.hold(channels);
+    } else if (since !== null) {
+      this.wire.write(first);
+      history.recoveries.begin(this, listOf(channels), parsePosition(since));
+    } else {
+      // Where it stands, so that it can come back although nothing was published meanwhile.
+      const { position } = history.line;
+      const told = encoding.notice === null || position === null ? null : encoding.notice({ position });
+      this.wire.write(told === null ? first : Buffer.concat([first, told]));
+      this.hold(channels);
+    }
     // At a random place in the second half of the interval: connections that arrive together must not beat together.
     gateway.wheel.schedule(this, gateway.heartbeatMs * (0.5 + Math.random() / 2));
   }
 
-  private hold(encoding: Encoding, channels: string | readonly string[], session: WebSocketSession | null): void {
+  private begin(encoding: Encoding, channels: string | readonly string[], session: WebSocketSession | null): void {
     const { gateway } = this;
     this.session = session;
     this.encoding = encoding;
     this.channels = channels;
+    this.lastOffset = gateway.history?.line.seen ?? 0;
     gateway.countTransport(transportIndex.http, -1);
     gateway.countTransport(transportIndex[encoding.transport], 1);
-    if (typeof channels === 'string') gateway.hub.subscribe(channels, this);
-    else for (const channel of channels) gateway.hub.subscribe(channel, this);
   }
 
   // What a move says: see moving/.
 
   /** Holds the place of a connection that another worker is about to give: what is published from now on is kept for it. */
   expect(encoding: Encoding, channels: string | readonly string[], session: WebSocketSession | null): void {
-    this.hold(encoding, channels, session);
+    this.begin(encoding, channels, session);
+    this.hold(channels);
     this.setOut(NOTHING_YET);
+  }
+
+  /** Whether it is subscribed to its channels itself, and not stood in for while it recovers. */
+  get settled(): boolean {
+    return this.gateway.history?.recoveries.has(this) !== true;
   }
 
   /** Neither reads nor is delivered to any more; publications after `order` are kept back. */
@@ -101,7 +120,14 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
       this.finish('drained');
       return;
     }
-    for (const publication of publications) this.deliver(publication);
+    // Channels whose crowds are served in slices may have brought theirs later.
+    for (const publication of [...publications].sort((a, b) => a.order - b.order)) this.deliver(publication);
+  }
+
+  private hold(channels: string | readonly string[]): void {
+    const { hub } = this.gateway;
+    if (typeof channels === 'string') hub.subscribe(channels, this);
+    else for (const channel of channels) hub.subscribe(channel, this);
   }
 
   /** Says goodbye, with the transport's last frame, or the answer of a poll that waits, unless told another. */
@@ -166,36 +192,99 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
 
   // What a WebSocket's session says.
 
-  subscribe(added: readonly string[]): string | null {
-    const { gateway } = this;
-    const channels = new Set([...this.channelList(), ...added]);
-    const limit = gateway.config.channelLimit;
+  subscribe(added: readonly string[], since: string | null): string | Notice | null {
+    const { config, history } = this.gateway;
+    const held = listOf(this.channels);
+    const channels = new Set([...held, ...added]);
+    const limit = config.channelLimit;
     if (channels.size > limit) return `a connection may hold at most ${limit} channels`;
-    for (const channel of added) gateway.hub.subscribe(channel, this);
+    const fresh = added.filter((channel) => !held.includes(channel));
+    if (history === null || !history.hasAny(added)) {
+      this.hold(fresh);
+      this.channels = [...channels];
+      return null;
+    }
+    this.settleOrder();
     this.channels = [...channels];
+    if (since === null) {
+      this.hold(fresh);
+      return { position: history.line.position };
+    }
+    history.recoveries.begin(this, fresh, parsePosition(since));
     return null;
   }
 
   unsubscribe(removed: readonly string[]): void {
-    for (const channel of removed) this.gateway.hub.unsubscribe(channel, this);
-    this.channels = this.channelList().filter((channel) => !removed.includes(channel));
-  }
-
-  private channelList(): readonly string[] {
-    return typeof this.channels === 'string' ? [this.channels] : (this.channels ?? []);
+    const { hub, history } = this.gateway;
+    for (const channel of removed) hub.unsubscribe(channel, this);
+    history?.recoveries.forget(this, removed);
+    this.channels = listOf(this.channels).filter((channel) => !removed.includes(channel));
   }
 
   // What the hub says.
 
   deliver(publication: Publication): void {
+    if (this.state === 'moving' && this.gateway.keptBack.keep(this, publication)) return;
+    if (publication.offset > 0 && typeof this.channels !== 'string' && !this.takeInOrder(publication)) return;
+    this.deliverNow(publication);
+  }
+
+  deliverNow(publication: Publication): void {
     const { encoding } = this;
     if (encoding === null || encoding.transport === 'poll') return;
-    if (this.state === 'moving' && this.gateway.keptBack.keep(this, publication)) return;
     const frame = frameOf(publication, encoding);
-    if (!this.send(frame)) return;
+    if (frame.length === 0 || !this.send(frame)) return;
     const { counters } = this.gateway;
     counters.deliveries++;
     counters.deliveredBytes += frame.length;
+  }
+
+  /**
+   * Publications with history reach a connection in the order of their offsets, whichever their channel, or its position
+   * would pass over one that still waits in another channel's crowd: those that wait are brought forward. False for one
+   * that was brought forward before.
+   */
+  private takeInOrder({ offset, isGap }: Publication): boolean {
+    this.bringForward(offset);
+    if (offset <= this.lastOffset) return isGap;
+    this.lastOffset = offset;
+    return true;
+  }
+
+  /** Delivers what waits in the hub for this connection and has a lower offset. */
+  private bringForward(before: number): void {
+    const { hub, history } = this.gateway;
+    if (hub.waitingCount === 0) return;
+    const earlier: Publication[] = [];
+    for (const channel of listOf(this.channels)) {
+      if (history?.recoveries.recovers(this, channel) === true) continue;
+      hub.forEachWaiting(channel, (publication) => {
+        const { offset } = publication;
+        if (offset > this.lastOffset && offset < before && !publication.isGap) earlier.push(publication);
+      });
+    }
+    for (const publication of earlier.sort((a, b) => a.offset - b.offset)) {
+      this.lastOffset = publication.offset;
+      this.deliverNow(publication);
+    }
+  }
+
+  /** Delivers all that waits for it in the hub, so that it stands where the line does. */
+  settleOrder(): void {
+    this.bringForward(Number.POSITIVE_INFINITY);
+    this.lastOffset = this.gateway.history?.line.seen ?? 0;
+  }
+
+  // What a recovery says.
+
+  onRecovered(notice: Notice): void {
+    const { encoding } = this;
+    if (encoding === null || encoding.transport === 'poll' || encoding.notice === null) return;
+    this.send(encoding.notice(notice));
+  }
+
+  onOverrun(): void {
+    this.close('slow-consumer');
   }
 
   /** Gives a frame to the wire, or closes a connection whose outbox has no room for it (false). */
@@ -238,6 +327,7 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
     if (session instanceof PollSubscriber) gateway.polls.leave(session, channels);
     else if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
     else if (channels !== null) for (const channel of channels) gateway.hub.unsubscribe(channel, this);
+    gateway.history?.recoveries.forget(this);
     gateway.countTransport(transportIndex[encoding.transport], -1);
     gateway.countTransport(transportIndex.http, 1);
     gateway.stalls.forget(this);
@@ -256,4 +346,8 @@ export class Connection extends RequestConnection implements SessionHost, Subscr
       }
     }
   }
+}
+
+function listOf(channels: string | readonly string[] | null): readonly string[] {
+  return typeof channels === 'string' ? [channels] : (channels ?? []);
 }

@@ -5,6 +5,7 @@
 
 import type { Publication } from '../src/publication.ts';
 import type { Transport } from '../src/stats.ts';
+import type { Notice } from './recovery/notice.ts';
 
 export const FORMATS = ['raw', 'json'] as const;
 export type Format = (typeof FORMATS)[number];
@@ -24,6 +25,8 @@ export interface Encoding extends FrameEncoding {
   readonly heartbeat: Buffer;
   /** Written last when we end the connection in an orderly way; null when its end says enough. */
   readonly ending: Buffer | null;
+  /** How its clients are told of their history; null where the format has no place for it. */
+  readonly notice: ((notice: Notice) => Buffer) | null;
 }
 
 /** A poll's, which is answered and neither beaten nor ended; and how the answer goes out. */
@@ -35,7 +38,7 @@ export interface PollEncoding extends FrameEncoding {
   readonly fields: string;
 }
 
-/** The publication as bytes ready to write, made on first use. */
+/** The publication as bytes ready to write, made on first use; none for a gap where the format has no place for it. */
 export function frameOf(publication: Publication, encoding: FrameEncoding): Buffer {
   let { frames } = publication;
   if (frames === null) {

@@ -17,6 +17,14 @@ export type ServedAnswer = Omit<AnswerOptions, 'keepAlive'>;
 /** Serves a request whose body is complete. A rejection is our fault: faults of the peer are answers too. */
 export type BodyHandler = (body: Buffer) => Promise<ServedAnswer>;
 
+/** What not every connection that is opened has. */
+export interface Opening {
+  /** A WebSocket's. */
+  session: WebSocketSession | null;
+  /** The position that its client comes back with, as it was given; null for none. */
+  since: string | null;
+}
+
 export interface Exchange {
   readonly gateway: Gateway;
 
@@ -41,8 +49,8 @@ export interface Exchange {
   /** Gives the connection to the worker in that slot, which reads the request again; false where it cannot be given. */
   handOver(slot: number, head: RequestHead): boolean;
 
-  /** Becomes a held connection: `first` is written at once, publications of the channels follow. A WebSocket brings its session. */
-  open(encoding: Encoding, channels: string | readonly string[], first: Buffer, session?: WebSocketSession): void;
+  /** Becomes a held connection: `first` is written at once, publications of the channels follow. */
+  open(encoding: Encoding, channels: string | readonly string[], first: Buffer, more: Opening): void;
 }
 
 export type Handler = (exchange: Exchange, head: RequestHead) => void;

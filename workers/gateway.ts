@@ -11,7 +11,7 @@ import { FENCE_CHANNEL } from '../src/channel.ts';
 import type { Rejection } from '../src/close-reason.ts';
 import type { HistoryState } from '../src/history.ts';
 import type { Log } from '../src/log.ts';
-import type { Publication } from '../src/publication.ts';
+import { Publication } from '../src/publication.ts';
 import { type BrokerState, type Counters, emptyCounters, rejectionIndex, TRANSPORTS } from '../src/stats.ts';
 import { digestKey } from './api/key.ts';
 import { type Clients, clientsFor } from './clients.ts';
@@ -21,6 +21,7 @@ import { Hub } from './hub.ts';
 import { KeptBack } from './moving/kept-back.ts';
 import type { HandOverFunction } from './moving/movable.ts';
 import { type PollLimits, PollSessions } from './poll/sessions.ts';
+import { WorkerHistory } from './recovery/worker-history.ts';
 import { Stalls } from './stalls.ts';
 import { TICK_MS, TimingWheel } from './timing-wheel.ts';
 
@@ -32,6 +33,8 @@ export class Gateway implements BrokerReceiver {
   readonly seldom: Seldom;
   readonly counters: Counters;
   readonly namespaces: NamespaceTable;
+  /** Null where no namespace has history. */
+  readonly history: WorkerHistory | null;
   /** Held connections by index in TRANSPORTS. */
   readonly connections: number[];
   readonly hub: Hub;
@@ -49,8 +52,8 @@ export class Gateway implements BrokerReceiver {
   readonly stallMs: number;
   readonly outboxLimitBytes: number;
   broker: Broker;
-  /** Publications that the broker has brought so far, fences included. */
-  private order: number;
+  /** `Publication.order` of the last one: how many were broadcast so far, fences and gaps included. */
+  order: number;
   /** Memory of requests that are not over, all connections together: see PENDING_LIMIT_BYTES. */
   pendingBytes: number;
   /** From the moment that this worker gives up its connections. */
@@ -94,6 +97,7 @@ export class Gateway implements BrokerReceiver {
     this.onBrokerState = () => {};
     this.onFence = () => {};
     this.handOver = () => false;
+    this.history = this.namespaces.hasHistory ? new WorkerHistory(this) : null;
     this.broker = makeBroker(this);
   }
 
@@ -101,6 +105,7 @@ export class Gateway implements BrokerReceiver {
   start(): void {
     setInterval(() => this.wheel.advance(), TICK_MS).unref();
     setInterval(() => this.stalls.sweep(), SWEEP_MS).unref();
+    if (this.history !== null) setInterval(() => this.history?.sweep(), SWEEP_MS).unref();
   }
 
   /** Gives the shared parser, stopped in the middle of a head, to the connection whose head that is. */
@@ -128,12 +133,20 @@ export class Gateway implements BrokerReceiver {
   // What the broker says.
 
   onPublication(publication: Publication): void {
+    const { history } = this;
+    if (publication.channel === FENCE_CHANNEL) {
+      // While some publications are held back there is no place that a fence could mark: its batch is called off.
+      if (history?.line.holding !== true) this.onFence(publication.payload.toString('latin1'), ++this.order);
+    } else if (history !== null && (publication.offset > 0 || history.has(publication.channel))) {
+      history.line.take(publication);
+    } else {
+      this.broadcast(publication);
+    }
+  }
+
+  broadcast(publication: Publication): void {
     const { counters } = this;
     publication.order = ++this.order;
-    if (publication.channel === FENCE_CHANNEL) {
-      this.onFence(publication.payload.toString('latin1'), publication.order);
-      return;
-    }
     if (publication.payload.length > this.payloadLimitBytes(publication.channel)) {
       counters.publicationsTooLarge++;
       this.seldom.say('warn', 'payload', 'a publication was dropped: its payload is over the limit of its channel', {
@@ -147,14 +160,28 @@ export class Gateway implements BrokerReceiver {
     this.hub.broadcast(publication);
   }
 
+  /** Puts a gap into the order of its channel. */
+  tellGap(gap: Publication): void {
+    gap.order = ++this.order;
+    this.hub.broadcast(gap);
+  }
+
   onState(state: BrokerState): void {
     this.onBrokerState(state);
   }
 
-  onHistory(_state: HistoryState): void {}
+  onHistory(state: HistoryState): void {
+    this.history?.onConnected(state);
+  }
 
   onGap(sinceMs: number): void {
     this.counters.gaps++;
+    this.history?.line.onGap();
+    for (const channel of this.hub.channelNames()) {
+      if (this.history?.has(channel) === true) continue;
+      this.counters.channelGaps++;
+      this.tellGap(Publication.gap(channel));
+    }
     this.log.warn('publications may have been missed: the broker was away', {
       broker: this.broker.name,
       forMs: Math.round(sinceMs),

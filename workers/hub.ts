@@ -77,6 +77,19 @@ export class Hub {
     this.subscriptionCount = 0;
   }
 
+  /** Names of all channels, as they are now. */
+  channelNames(): string[] {
+    return [...this.channels.keys()];
+  }
+
+  /** Visits what waits in a channel for some of its subscribers, the one under way included. */
+  forEachWaiting(channel: string, visit: (publication: Publication) => void): void {
+    if (this.waiting === 0) return;
+    const holder = this.channels.get(channel);
+    if (!(holder instanceof Crowd) || holder.queue === null) return;
+    for (const { publication } of holder.queue) visit(publication);
+  }
+
   get channelCount(): number {
     return this.channels.size;
   }

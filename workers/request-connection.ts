@@ -18,7 +18,7 @@ import { errorText } from '../src/errors.ts';
 import { closeReasonIndex } from '../src/stats.ts';
 import type { Refusal } from './clients.ts';
 import type { Encoding, PollEncoding } from './encoding.ts';
-import type { BodyHandler, Exchange, ServedAnswer } from './exchange.ts';
+import type { BodyHandler, Exchange, Opening, ServedAnswer } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { type AnswerOptions, answer, CONTINUE, faultAnswer } from './http/answers.ts';
 import { BodyReader } from './http/body-reader.ts';
@@ -29,7 +29,6 @@ import type { PollSession } from './poll/sessions.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
-import type { WebSocketSession } from './websocket/session.ts';
 import { DRAIN_MARK_BYTES, type Wire, type WireOwner } from './wire/wire.ts';
 
 export type ConnectionState =
@@ -70,12 +69,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     this.timerTick = 0;
   }
 
-  abstract open(
-    encoding: Encoding,
-    channels: string | readonly string[],
-    first: Buffer,
-    session?: WebSocketSession | null,
-  ): void;
+  abstract open(encoding: Encoding, channels: string | readonly string[], first: Buffer, more: Opening): void;
 
   abstract wait(
     encoding: PollEncoding,

@@ -59,6 +59,8 @@ export interface Missed {
 export interface HistoryStore {
   read(channel: string, query: HistoryQuery): Promise<ChannelHistory>;
   missed(offset: number, channels: readonly string[]): Promise<Missed>;
+  /** Publishes a mark: it takes an offset, reaches every worker in its place, and nobody else. */
+  mark(): Promise<void>;
   /** Forgets a channel's publications; whoever has not seen them all has a gap from then on. */
   remove(channel: string): Promise<void>;
 }

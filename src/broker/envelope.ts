@@ -10,7 +10,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { channelFault, RESERVED_PREFIX } from '../channel.ts';
-import { Publication } from '../publication.ts';
+import { NOTICE_EVENT, Publication } from '../publication.ts';
 
 /** What comes after the prefix in the name of the Redis channel that envelopes travel on. */
 export const ENVELOPE_CHANNEL = `${RESERVED_PREFIX}publication`;
@@ -43,6 +43,7 @@ export function decodeEnvelope(bytes: Buffer): Publication | string {
   if (fault !== null) return fault;
   if (!isField(event)) return 'event must be a string without CR, LF and NUL, or null';
   if (!isField(id)) return 'id must be a string without CR, LF and NUL, or null';
+  if (event === NOTICE_EVENT) return `event must not be ${NOTICE_EVENT}, which is the gateway's own`;
   return new Publication(channel, bytes.subarray(end + 1), event, id);
 }
 

@@ -119,6 +119,7 @@ local function fault_of(channel, payload, event, id)
   if channel == '' or #channel > 255 then return 'a channel name has 1 to 255 bytes' end
   if string.sub(channel, 1, 1) == ':' then return "channel names that begin with ':' are the gateway's own" end
   if string.find(channel, '%c') then return 'a channel name must not hold control characters' end
+  if event == 'longwire' then return "event must not be longwire, which is the gateway's own" end
   for _, field in ipairs({ event or '', id or '' }) do
     if #field > 255 or string.find(field, '[%z\r\n]') then return 'event and id have at most 255 bytes, no CR, LF or NUL' end
   end
@@ -132,6 +133,18 @@ local function publish_live(prefix, channel, payload, event, id)
     local head = cjson.encode({ channel = channel, event = event, id = id })
     redis.call('PUBLISH', prefix .. ':publication', head .. '\n' .. payload)
   end
+end
+
+-- Gives out an offset. Returns the state, which may be a new one, the offset before it, and the offset.
+local function next_offset(prefix, state)
+  local offset = redis.call('HINCRBY', prefix .. ':history', state.field, 1)
+  if offset ~= state.offset + 1 then
+    state = open(prefix, state.field)
+    offset = redis.call('HINCRBY', prefix .. ':history', state.field, 1)
+  end
+  local last = state.offset
+  state.offset = offset
+  return state, last, offset
 end
 
 local function publish(_, args)
@@ -163,13 +176,7 @@ local function publish(_, args)
     return { '', 0 }
   end
 
-  local offset = redis.call('HINCRBY', prefix .. ':history', state.field, 1)
-  if offset ~= state.offset + 1 then
-    state = open(prefix, state.field)
-    offset = redis.call('HINCRBY', prefix .. ':history', state.field, 1)
-  end
-  local last = state.offset
-  state.offset = offset
+  local state, last, offset = next_offset(prefix, state)
   local top = prefix .. ':top:' .. state.generation .. ':' .. channel
   local previous = redis.call('SET', top, offset, 'EX', math.max(TOP_SECONDS, options.ttl + 60), 'GET')
   if not previous then previous = forgotten(prefix, state, last) end
@@ -247,6 +254,14 @@ local function remove(_, args)
   return redis.call('DEL', args[1] .. ':log:' .. state.generation .. ':' .. args[2])
 end
 
+-- Takes an offset and tells it to everybody who listens, so that they see where they stand.
+local function mark_line(_, args)
+  local prefix = args[1]
+  local state, _, offset = next_offset(prefix, states[prefix] or open(prefix))
+  redis.call('PUBLISH', prefix .. ':stored', table.concat({ state.epoch, offset, 0, 5, -1, -1 }, ' ') .. '\n:mark')
+  return offset
+end
+
 -- prefix, options of the namespaces as JSON → version, state. What a gateway does when it has connected.
 local function connect(_, args)
   local prefix, options = args[1], args[2]
@@ -264,3 +279,4 @@ redis.register_function('longwire_history', history)
 redis.register_function('longwire_missed', missed)
 redis.register_function('longwire_remove', remove)
 redis.register_function('longwire_connect', connect)
+redis.register_function('longwire_mark', mark_line)

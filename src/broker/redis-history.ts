@@ -82,6 +82,10 @@ export class RedisHistory {
     return { state, channels: missed };
   }
 
+  async mark(): Promise<void> {
+    await this.#call('longwire_mark');
+  }
+
   async remove(channel: string): Promise<void> {
     await this.#call('longwire_remove', channel);
   }

@@ -8,7 +8,7 @@
 // Cost: one look at the first line, and the strings; the payload is a slice.
 
 import { isUtf8 } from 'node:buffer';
-import { channelFault, RESERVED_PREFIX } from '../channel.ts';
+import { channelFault, MARK_CHANNEL, RESERVED_PREFIX } from '../channel.ts';
 import { Publication } from '../publication.ts';
 
 /** What comes after the prefix in the name of the Redis channel that they travel on. */
@@ -45,7 +45,7 @@ export function decodeStored(bytes: Buffer): Publication | string {
   const channel = take(channelBytes) ?? '';
   const event = take(eventBytes);
   const id = take(idBytes);
-  const fault = channelFault(channel);
+  const fault = channel === MARK_CHANNEL ? null : channelFault(channel);
   if (fault !== null) return fault;
   return new Publication(channel, bytes.subarray(at), event, id).place(epoch, offset, previous);
 }

@@ -217,6 +217,23 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
       return totals.gaps;
     },
   ),
+  {
+    name: 'longwire_recoveries_total',
+    type: 'counter',
+    help: 'Channels of clients that came back with a position, by how that ended.',
+    labels: ['outcome'],
+    read: ({ totals }) => [
+      { labels: { outcome: 'recovered' }, value: totals.recovered },
+      { labels: { outcome: 'gap' }, value: totals.recoveryGaps },
+    ],
+  },
+  counter(
+    'longwire_channel_gaps_total',
+    'Channels whose subscribers on a worker were told of a gap, because the worker had missed something.',
+    (totals) => {
+      return totals.channelGaps;
+    },
+  ),
   byWorker('longwire_broker_round_trip_seconds', 'Last round trip to the broker; 0 before the first.', ({ gauges }) => {
     return gauges.brokerRoundTripSeconds;
   }),

@@ -194,6 +194,7 @@ describe('history in Redis', () => {
       [['push:', ':own', 'x'], /gateway's own/],
       [['push:', 'chat:\n', 'x'], /control characters/],
       [['push:', 'chat:a', 'x', 'event', 'a\nb'], /no CR, LF or NUL/],
+      [['push:', 'chat:a', 'x', 'event', 'longwire'], /must not be longwire/],
       [['push:', 'chat:a', 'x', 'more', 'y'], /pairs of event, id and key/],
       [['push:', 'small:a', 'x'.repeat(11)], /the payload has 11 bytes; 10 are allowed/],
     ] as const) {

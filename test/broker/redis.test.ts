@@ -116,6 +116,7 @@ describe('messages in Redis', () => {
       '{"channel":"a\\u0000"}\nx',
       `{"channel":"${'x'.repeat(256)}"}\nx`,
       '{"channel":"a","event":7}\nx',
+      '{"channel":"a","event":"longwire"}\nx',
       '{"channel":"a","event":"a\\nb"}\nx',
       '{"channel":"a","id":"a\\u0000b"}\nx',
       `{"channel":"a","id":"${'x'.repeat(20_000)}"}\nx`,

@@ -72,6 +72,13 @@ describe('a gateway whose Redis', () => {
     const late = clients.pop() ?? assert.fail();
     await getNews(gateway, clients, ['before', 'after']);
     assert.deepEqual(await late.data(1), ['after']);
+    for (const { notices } of [...clients, late]) {
+      assert.deepEqual(
+        notices.map(({ data }) => data),
+        ['{"gap":["alice"]}'],
+        'each client is told that it may have missed something',
+      );
+    }
     await gateway.metricReaches('longwire_broker_gaps_total', {}, 2);
     assert.deepEqual(
       new Set(gateway.logged('publications may have been missed').map((line) => line.process)),

@@ -7,6 +7,8 @@ import { waitUntil } from './wait.ts';
 export class SseClient {
   readonly connection: RawClient;
   readonly events: EventSourceMessage[] = [];
+  /** What the gateway itself says of positions and gaps. */
+  readonly notices: EventSourceMessage[] = [];
   comments = 0;
   retry: number | null = null;
   /** The answer's head, once it is whole. */
@@ -14,7 +16,7 @@ export class SseClient {
   #early = Buffer.alloc(0);
   readonly #decoder = new TextDecoder();
   readonly #parser = createParser({
-    onEvent: (event) => this.events.push(event),
+    onEvent: (event) => (event.event === 'longwire' ? this.notices : this.events).push(event),
     onComment: () => {
       this.comments++;
     },

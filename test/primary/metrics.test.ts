@@ -77,6 +77,8 @@ describe('metrics', () => {
       'longwire_api_requests_total{outcome="succeeded"}',
       'longwire_api_requests_total{outcome="failed"}',
       'longwire_broker_gaps_total',
+      ...['recovered', 'gap'].map((outcome) => `longwire_recoveries_total{outcome="${outcome}"}`),
+      'longwire_channel_gaps_total',
       ...['starting', 'ready', 'leaving', 'draining'].map((state) => `longwire_workers{state="${state}"}`),
       ...['1', '2'].flatMap((worker) => [
         ...TRANSPORTS.map((transport) => `longwire_connections{worker="${worker}",transport="${transport}"}`),
@@ -144,6 +146,9 @@ describe('metrics', () => {
     assert.equal(samples.get('longwire_delivered_bytes_total'), counters.deliveredBytes);
     assert.equal(samples.get('longwire_fanout_overruns_total'), counters.fanoutOverruns);
     assert.equal(samples.get('longwire_broker_gaps_total'), counters.gaps);
+    assert.equal(samples.get('longwire_recoveries_total{outcome="recovered"}'), counters.recovered);
+    assert.equal(samples.get('longwire_recoveries_total{outcome="gap"}'), counters.recoveryGaps);
+    assert.equal(samples.get('longwire_channel_gaps_total'), counters.channelGaps);
     assert.equal(samples.get('longwire_poll_sessions_expired_total'), counters.pollSessionsExpired);
     assert.equal(samples.get('longwire_mailbox_lost_total'), counters.mailboxLost);
     assert.equal(samples.get('longwire_api_requests_total{outcome="succeeded"}'), counters.apiSucceeded);

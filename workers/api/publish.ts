@@ -7,7 +7,7 @@
 import type { Taken } from '../../src/broker/broker.ts';
 import { LongwireError } from '../../src/errors.ts';
 import type { Position } from '../../src/position.ts';
-import { Publication } from '../../src/publication.ts';
+import { NOTICE_EVENT, Publication } from '../../src/publication.ts';
 import type { Gateway } from '../gateway.ts';
 import { eventFieldFault } from '../transports/sse-encoder.ts';
 import { checkedChannel, givenChannelFault, type Params } from './params.ts';
@@ -117,6 +117,9 @@ function readField(params: Params, name: 'event' | 'id'): string | null {
   if (value === undefined || value === null) return null;
   if (typeof value !== 'string' || !value.isWellFormed() || Buffer.byteLength(value) > FIELD_LIMIT_BYTES) {
     throw new LongwireError('bad-request', `${name} must be a string of at most ${FIELD_LIMIT_BYTES} bytes`);
+  }
+  if (name === 'event' && value === NOTICE_EVENT) {
+    throw new LongwireError('bad-request', `event must not be ${NOTICE_EVENT}, which is the gateway's own`);
   }
   const fault = eventFieldFault(name, value);
   if (fault !== null) throw new LongwireError('bad-request', fault);

@@ -107,6 +107,8 @@ export class Giver {
     batch.order = order;
     for (const [index, connection] of batch.connections.entries()) {
       if (connection.state !== 'open' || connection.channels !== batch.states[index]?.channels) continue;
+      // Who recovers is in the middle of something that only this worker knows.
+      if (!connection.settled) continue;
       // Half a message is in this worker's memory, and reading the other half would mean acting on it.
       if (connection.session instanceof WebSocketSession && !connection.session.blank) continue;
       batch.waiting.add(index);

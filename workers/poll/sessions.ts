@@ -107,6 +107,8 @@ export class PollSession implements Timed {
   }
 
   deliver(publication: Publication): void {
+    // A payload alone has no place for a gap.
+    if (publication.isGap && this.format === 'raw') return;
     this.mailbox.put(this.polls.keep(publication, this.encoding));
     if (this.subscriber.waiting !== null) this.polls.answerSoon(this);
   }

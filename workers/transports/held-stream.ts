@@ -17,6 +17,8 @@ export interface HeldStream {
   encodingFor(format: Format, head: RequestHead): Encoding;
   /** Header fields of the answer that are this transport's own. */
   fieldsFor(head: RequestHead): string;
+  /** The position that the client gives in a header of this transport's own, which wins over the query; null for none. */
+  sinceOf(head: RequestHead): string | null;
   /** Bytes that stand before the first publication. */
   preamble(config: Config, head: RequestHead): string;
 }
@@ -43,7 +45,13 @@ export function holdStream(stream: HeldStream): Handler {
       exchange.answerLast(openingFor(stream.fieldsFor(head), corsFields, ''));
     } else {
       const opening = openingFor(stream.fieldsFor(head), corsFields, stream.preamble(config, head));
-      exchange.open(stream.encodingFor(asked.format, head), asked.channels, opening);
+      const since = stream.sinceOf(head) ?? asked.since;
+      const encoding = stream.encodingFor(asked.format, head);
+      if (since !== null && encoding.notice === null) {
+        exchange.reject(400, 'the raw format has no place for how a recovery went; take json', 'malformed', corsFields);
+      } else {
+        exchange.open(encoding, asked.channels, opening, { session: null, since });
+      }
     }
   };
 }

@@ -7,9 +7,11 @@
 //
 // Each value follows one space, which the reader takes off: a payload that begins with a space keeps its own.
 
-import type { Publication } from '../../src/publication.ts';
+import { formatPosition } from '../../src/position.ts';
+import { NOTICE_EVENT, type Publication } from '../../src/publication.ts';
 import type { Encoding } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
+import { gapNotice, type Notice, noticeJson } from '../recovery/notice.ts';
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -22,18 +24,22 @@ export const SSE_RAW: Encoding = {
   index: 0,
   transport: 'sse',
   format: 'raw',
-  encode: (publication) => encodeEvent(publication, publication.payload),
+  encode: (publication) =>
+    publication.isGap ? encodeNotice(gapNotice(publication)) : encodeEvent(publication, publication.payload),
   heartbeat: HEARTBEAT,
   ending: null,
+  notice: encodeNotice,
 };
 
 export const SSE_JSON: Encoding = {
   index: 1,
   transport: 'sse',
   format: 'json',
-  encode: (publication) => encodeEvent(publication, encodeJsonFormat(publication)),
+  encode: (publication) =>
+    publication.isGap ? encodeNotice(gapNotice(publication)) : encodeEvent(publication, encodeJsonFormat(publication)),
   heartbeat: HEARTBEAT,
   ending: null,
+  notice: encodeNotice,
 };
 
 /**
@@ -75,9 +81,18 @@ export function eventFieldFault(name: string, value: string): string | null {
   return null;
 }
 
-function encodeFields({ event, id }: Publication): string {
-  if (event === null && id === null) return '';
-  return (event === null ? '' : `event: ${event}\n`) + (id === null ? '' : `id: ${id}\n`);
+/** `id:` is the position where there is one, so that a reader comes back with it; the publisher's own is in the json format. */
+function encodeFields({ event, id, epoch, offset }: Publication): string {
+  const own = offset > 0 ? formatPosition(epoch, offset) : id;
+  if (event === null && own === null) return '';
+  return (event === null ? '' : `event: ${event}\n`) + (own === null ? '' : `id: ${own}\n`);
+}
+
+/** A position alone is no event: readers take its id, and that is all. */
+export function encodeNotice(notice: Notice): Buffer {
+  const id = notice.position === null ? '' : `id: ${notice.position}\n`;
+  if (notice.recovered === undefined && notice.gap === undefined) return Buffer.from(`${id}\n`);
+  return Buffer.from(`event: ${NOTICE_EVENT}\n${id}data: ${noticeJson(notice)}\n\n`);
 }
 
 function writeLine(frame: Buffer, at: number, data: Buffer, start: number, end: number): number {

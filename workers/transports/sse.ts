@@ -12,5 +12,7 @@ export const handleSse = holdStream({
   defaultFormat: 'raw',
   encodingFor: (format) => (format === 'json' ? SSE_JSON : SSE_RAW),
   fieldsFor: () => 'Content-Type: text/event-stream\r\n',
+  // What readers send by themselves when they come back. Newer than what is in their URL, which stays the same.
+  sinceOf: (head) => head.header('last-event-id') || null,
   preamble: ({ retryMilliseconds }) => `retry: ${retryMilliseconds}\n\n`,
 });

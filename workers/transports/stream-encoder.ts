@@ -9,8 +9,10 @@
 import type { Publication } from '../../src/publication.ts';
 import type { Encoding, Format } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
+import { noticeJson } from '../recovery/notice.ts';
 
 const LF = 0x0a;
+const NOTHING = Buffer.alloc(0);
 const HEARTBEAT = Buffer.from('\n');
 /** The last chunk: a client that reads it knows that the stream has ended and was not cut. */
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
@@ -25,9 +27,10 @@ function chunked(index: number, format: Format): Encoding {
     index,
     transport: 'stream',
     format,
-    encode: (publication) => encodeChunk(contentOf(publication, format)),
+    encode: (publication) => (isUntold(publication, format) ? NOTHING : encodeChunk(contentOf(publication, format))),
     heartbeat: chunkOf(HEARTBEAT),
     ending: LAST_CHUNK,
+    notice: format === 'json' ? (notice) => encodeChunk(Buffer.from(noticeJson(notice))) : null,
   };
 }
 
@@ -36,10 +39,16 @@ function bare(index: number, format: Format): Encoding {
     index,
     transport: 'stream',
     format,
-    encode: (publication) => encodeLine(contentOf(publication, format)),
+    encode: (publication) => (isUntold(publication, format) ? NOTHING : encodeLine(contentOf(publication, format))),
     heartbeat: HEARTBEAT,
     ending: null,
+    notice: format === 'json' ? (notice) => encodeLine(Buffer.from(noticeJson(notice))) : null,
   };
+}
+
+/** Lines of payloads have no place for a gap. */
+function isUntold({ isGap }: Publication, format: Format): boolean {
+  return isGap && format === 'raw';
 }
 
 function contentOf(publication: Publication, format: Format): Buffer {

@@ -16,5 +16,6 @@ export const handleStream = holdStream({
   },
   fieldsFor: ({ minorVersion }) =>
     `Content-Type: application/x-ndjson\r\n${minorVersion === 0 ? '' : 'Transfer-Encoding: chunked\r\n'}`,
+  sinceOf: () => null,
   preamble: (_config, { minorVersion }) => (minorVersion === 0 ? '\n' : '1\r\n\n\r\n'),
 });

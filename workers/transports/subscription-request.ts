@@ -1,6 +1,6 @@
 // What a client asks for when it opens a stream: its channels and its format. The same for every transport.
 //
-// `/{transport}/{channel}?channel=…&channel=…&format=raw|json`: the channel of the path first, those of the query after
+// `/{transport}/{channel}?channel=…&channel=…&format=raw|json&since=…`: the channel of the path first, those of the query after
 // it, each once. Query names that mean nothing here are passed over (clients add cache-busters).
 
 import { channelFault } from '../../src/channel.ts';
@@ -12,6 +12,8 @@ export interface SubscriptionRequest {
   /** One channel, the usual case, or several, each once. */
   channels: string | readonly string[];
   format: Format;
+  /** The position up to which the client says that it has everything, as it was given; null for none. */
+  since: string | null;
 }
 
 /**
@@ -29,14 +31,16 @@ export function readSubscriptionRequest(
   const named = head.pathSlice(prefixLength);
   if (named === null) return 'the path has a malformed percent-encoding';
   const query = head.query();
-  if (query === '') return channelFault(named) ?? { channels: named, format: defaultFormat };
+  if (query === '') return channelFault(named) ?? { channels: named, format: defaultFormat, since: null };
 
   const values = queryValues(query);
   if (values === null) return 'the query has a malformed percent-encoding';
   const channels = new Set(named === '' ? [] : [named]);
   let format: Format = defaultFormat;
+  let since: string | null = null;
   for (const { name, value } of values) {
     if (name === 'channel') channels.add(value);
+    else if (name === 'since') since = value;
     else if (name === 'format') {
       const known = FORMATS.find((each) => each === value);
       if (known === undefined) return `format must be one of: ${FORMATS.join(', ')}`;
@@ -50,5 +54,5 @@ export function readSubscriptionRequest(
     if (fault !== null) return fault;
   }
   const list = [...channels];
-  return { channels: list.length === 1 ? (list[0] as string) : list, format };
+  return { channels: list.length === 1 ? (list[0] as string) : list, format, since };
 }

@@ -7,9 +7,12 @@
 import { isUtf8 } from 'node:buffer';
 import type { Encoding } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
+import { noticeJson } from '../recovery/notice.ts';
 import { CLOSE_CODES } from '../websocket/close-codes.ts';
-import { BINARY, encodeClose, encodeFrame, PING, TEXT } from '../websocket/frame.ts';
+import { BINARY, encodeClose, encodeFrame, encodeText, PING, TEXT } from '../websocket/frame.ts';
 
+/** Payloads alone have no place for a gap. */
+const NOTHING = Buffer.alloc(0);
 const HEARTBEAT = encodeFrame(PING, Buffer.alloc(0));
 const ENDING = encodeClose(CLOSE_CODES.serviceRestart, 'come back');
 
@@ -20,13 +23,15 @@ export const WEBSOCKET_JSON: Encoding = {
   encode: (publication) => encodeFrame(TEXT, encodeJsonFormat(publication)),
   heartbeat: HEARTBEAT,
   ending: ENDING,
+  notice: (notice) => encodeText(noticeJson(notice)),
 };
 
 export const WEBSOCKET_RAW: Encoding = {
   index: 7,
   transport: 'websocket',
   format: 'raw',
-  encode: ({ payload }) => encodeFrame(isUtf8(payload) ? TEXT : BINARY, payload),
+  encode: ({ payload, isGap }) => (isGap ? NOTHING : encodeFrame(isUtf8(payload) ? TEXT : BINARY, payload)),
   heartbeat: HEARTBEAT,
   ending: ENDING,
+  notice: null,
 };

@@ -24,10 +24,12 @@ export const handleWebSocket: Handler = (exchange, head) => {
     exchange.reject(handshake.status, handshake.text, 'malformed', handshake.fields);
   } else if (!cors.mayConnect(head.header('origin'), head.header('host'))) {
     exchange.reject(403, 'pages of this origin may not connect', 'not-allowed');
+  } else if (asked.since !== null && asked.format === 'raw') {
+    exchange.reject(400, 'the raw format has no place for how a recovery went; take json', 'malformed');
   } else if (draining) {
     exchange.reject(503, 'this worker is draining; try again', 'draining');
   } else {
     const encoding = asked.format === 'json' ? WEBSOCKET_JSON : WEBSOCKET_RAW;
-    exchange.open(encoding, asked.channels, handshake, new WebSocketSession());
+    exchange.open(encoding, asked.channels, handshake, { session: new WebSocketSession(), since: asked.since });
   }
 };

@@ -12,6 +12,7 @@ import { CHANNEL_LIMIT_BYTES, channelFault } from '../../src/channel.ts';
 import type { CloseReason } from '../../src/close-reason.ts';
 import { LongwireError } from '../../src/errors.ts';
 import { FAULT, INCOMPLETE } from '../http/head-parser.ts';
+import type { Notice } from '../recovery/notice.ts';
 import { BINARY, CLOSE, encodeClose, encodeFrame, encodeText, PING, PONG, TEXT } from './frame.ts';
 import { FrameParser } from './frame-parser.ts';
 import type { PendingMessage } from './pending-message.ts';
@@ -25,8 +26,12 @@ export interface SessionHost {
   send(frame: Buffer): boolean;
   /** Ends the connection in an orderly way, with `last` as its last frame. */
   finish(reason: CloseReason, last: Buffer): void;
-  /** Takes up channels, each once; null, or a text that says why not, and then none was taken up. */
-  subscribe(channels: readonly string[]): string | null;
+  /**
+   * Takes up channels, each once, from a position on or from now on.
+   *
+   * @returns a text that says why not, and then none was taken up; or what the reply says beside it.
+   */
+  subscribe(channels: readonly string[], since: string | null): string | Notice | null;
   unsubscribe(channels: readonly string[]): void;
 }
 
@@ -86,7 +91,7 @@ export class WebSocketSession {
   }
 }
 
-const WISHES = 'a message is one of {"subscribe": …}, {"unsubscribe": …}, {"ping": …}';
+const WISHES = 'a message is one of {"subscribe": …}, {"subscribe": …, "since": "…"}, {"unsubscribe": …}, {"ping": …}';
 
 function replyTo(host: SessionHost, payload: Buffer): object {
   let wish: unknown;
@@ -96,9 +101,11 @@ function replyTo(host: SessionHost, payload: Buffer): object {
     return faultReply('a message is JSON');
   }
   if (typeof wish !== 'object' || wish === null || Array.isArray(wish)) return faultReply(WISHES);
-  const [name, ...others] = Object.keys(wish);
+  const { since = null, ...rest } = wish as Record<string, unknown>;
+  const [name, ...others] = Object.keys(rest);
   if (name === undefined || others.length > 0) return faultReply(WISHES);
-  const value: unknown = (wish as Record<string, unknown>)[name];
+  if (since !== null && (name !== 'subscribe' || typeof since !== 'string')) return faultReply(WISHES);
+  const value = rest[name];
   if (name === 'ping') {
     // Anything deeper could be nested so deeply that it was read and cannot be written again.
     return typeof value === 'object' && value !== null
@@ -113,8 +120,10 @@ function replyTo(host: SessionHost, payload: Buffer): object {
     host.unsubscribe(channels);
     return { unsubscribed: channels };
   }
-  const fault = host.subscribe(channels);
-  return fault === null ? { subscribed: channels } : faultReply(fault);
+  const outcome = host.subscribe(channels, since);
+  if (typeof outcome === 'string') return faultReply(outcome);
+  const { position = null } = outcome ?? {};
+  return position === null ? { subscribed: channels } : { subscribed: channels, position };
 }
 
 function channelsOf(value: unknown): readonly string[] | string {

@@ -174,6 +174,12 @@ describe('publish: channel, event and id', () => {
     }
   });
 
+  it('the name of the gateway’s own events is refused', async () => {
+    await refused('bad-request', /must not be longwire/, () =>
+      publish(test.gateway, { channel: 'a', data: 'x', event: 'longwire' }),
+    );
+  });
+
   it('name and id must fit on a line of an event stream', async () => {
     for (const field of ['event', 'id']) {
       for (const value of ['a\nb', 'a\rb', 'a\0b', '\ud800', 7, {}, false, 'x'.repeat(256), 'é'.repeat(128)]) {

@@ -37,7 +37,7 @@ describe('channels', () => {
     ['http://gateway/sse/alice?channel=bob', ['alice', 'bob']],
     [`/sse/${'x'.repeat(255)}`, 'x'.repeat(255)],
   ] as const) {
-    it(`of ${target.slice(0, 60)}`, () => assert.deepEqual(read(target), { channels, format: 'raw' }));
+    it(`of ${target.slice(0, 60)}`, () => assert.deepEqual(read(target), { channels, format: 'raw', since: null }));
   }
 
   for (const [what, target, fault] of [
@@ -78,7 +78,8 @@ describe('channels', () => {
         const asked = read(`/sse/${encodeURIComponent(first)}?channel=${encodeURIComponent(second)}`);
         const fault = channelFault(first) ?? channelFault(second);
         if (fault !== null) assert.equal(asked, fault);
-        else assert.deepEqual(asked, { channels: first === second ? first : [first, second], format: 'raw' });
+        else
+          assert.deepEqual(asked, { channels: first === second ? first : [first, second], format: 'raw', since: null });
       }),
       { seed: SEED, numRuns: 2_000 },
     );
@@ -88,9 +89,9 @@ describe('channels', () => {
 describe('the format', () => {
   it('is what is asked for, else the default of the transport', () => {
     const head = () => headOf('GET', '/sse/alice?x=1');
-    assert.deepEqual(readSubscriptionRequest(head(), 5, 'json', 1), { channels: 'alice', format: 'json' });
-    assert.deepEqual(read('/sse/alice?format=json'), { channels: 'alice', format: 'json' });
-    assert.deepEqual(read('/sse/alice?format=json&format=raw'), { channels: 'alice', format: 'raw' });
+    assert.deepEqual(readSubscriptionRequest(head(), 5, 'json', 1), { channels: 'alice', format: 'json', since: null });
+    assert.deepEqual(read('/sse/alice?format=json'), { channels: 'alice', format: 'json', since: null });
+    assert.deepEqual(read('/sse/alice?format=json&format=raw'), { channels: 'alice', format: 'raw', since: null });
   });
 
   it('must be one that there is', () => {

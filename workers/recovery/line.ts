@@ -1,0 +1,213 @@
+// The line: publications with history as they come to this worker, put right where some have not come.
+//
+//   unset ─ first word of the broker ─▶ live ─ a hole, or a subscription that was lost ─▶ holding ─ filled ─▶ live
+//
+// Offsets are consecutive over all channels, so a hole shows at the next publication. From then on everything of channels
+// with history is held back until what lies in the hole was read again, for the channels that are held here; then it goes out
+// in its order, and what was held after it. Of what is gone, its subscribers are told of a gap, at that place in the order.
+// When a subscription was lost, a mark is published, so that the hole has an end although nobody else publishes.
+//
+// Invariant: what is broadcast from here has rising offsets, and up to `seen` everything was broadcast or told to be a gap.
+// Bound: HELD_LIMIT_BYTES are held back and read; beyond that, all channels with history have a gap.
+// Cost: two comparisons a publication.
+
+import type { HistoryStore, Missed } from '../../src/broker/broker.ts';
+import { publicationBytes } from '../../src/broker/calls.ts';
+import { MARK_CHANNEL } from '../../src/channel.ts';
+import { isKnownPosition } from '../../src/history.ts';
+import { formatPosition, type Position } from '../../src/position.ts';
+import type { Publication } from '../../src/publication.ts';
+
+/** What a worker may hold while it catches up: half a minute of 5,000 publications of 200 bytes a second. */
+export const HELD_LIMIT_BYTES = 64 * 1024 * 1024;
+/** Channels asked for in one call: Redis is busy with it for about a millisecond. */
+const CHANNELS_A_CALL = 100;
+/** After a call that failed although the broker is up. */
+const RETRY_MS = 250;
+
+export interface LineOwner {
+  readonly store: HistoryStore | null;
+  /** Channels with history that have a subscriber here. */
+  heldChannels(): string[];
+  broadcast(publication: Publication): void;
+  tellGap(channels: readonly string[], position: Position): void;
+  /** `seen` or the epoch has moved. */
+  onMoved(epochChanged: boolean): void;
+}
+
+export class Line {
+  readonly #owner: LineOwner;
+  #state: 'unset' | 'live' | 'holding' = 'unset';
+  #epoch = '';
+  #seen = 0;
+  #held: Publication[] = [];
+  #heldBytes = 0;
+  #filling = false;
+
+  constructor(owner: LineOwner) {
+    this.#owner = owner;
+  }
+
+  get live(): boolean {
+    return this.#state === 'live';
+  }
+
+  get holding(): boolean {
+    return this.#state === 'holding';
+  }
+
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  /** Offset of the last publication that was broadcast, whichever its channel. */
+  get seen(): number {
+    return this.#seen;
+  }
+
+  /** Where somebody stands who subscribes now; null before the broker has said anything. */
+  get position(): string | null {
+    return this.#state === 'unset' ? null : formatPosition(this.#epoch, this.#seen);
+  }
+
+  /** The broker has connected, and its counter stands there. Nothing behind it has come yet, or ever was missed. */
+  onConnected({ epoch, offset }: Position): void {
+    if (this.#state === 'unset') this.#go(epoch, offset);
+    else if (this.#state === 'holding') this.#fill();
+  }
+
+  /** The subscription was lost, and stands again. */
+  onGap(): void {
+    if (this.#state === 'unset') return;
+    this.#state = 'holding';
+    this.#fill();
+  }
+
+  /** Takes a publication of a channel with history: with an offset, or a plain one, which keeps its place between others. */
+  take(publication: Publication): void {
+    const { epoch, offset } = publication;
+    if (this.#state === 'holding') this.#hold(publication);
+    else if (offset === 0) this.#owner.broadcast(publication);
+    else if (this.#state === 'unset' || (epoch === this.#epoch && offset === this.#seen + 1)) this.#pass(publication);
+    else if (epoch !== this.#epoch || offset > this.#seen) {
+      this.#state = 'holding';
+      this.#hold(publication);
+    }
+  }
+
+  /** Publishes a mark, so that the line moves on, or shows where it is broken. */
+  mark(): void {
+    this.#owner.store?.mark().catch(ignore);
+  }
+
+  #pass(publication: Publication): void {
+    this.#go(publication.epoch, publication.offset, publication);
+  }
+
+  #go(epoch: string, offset: number, publication: Publication | null = null): void {
+    const changed = epoch !== this.#epoch;
+    this.#state = 'live';
+    this.#epoch = epoch;
+    this.#seen = offset;
+    if (publication !== null && publication.channel !== MARK_CHANNEL) this.#owner.broadcast(publication);
+    this.#owner.onMoved(changed);
+  }
+
+  #hold(publication: Publication): void {
+    publication.retain();
+    this.#held.push(publication);
+    this.#heldBytes += publicationBytes(publication.channel, publication.payload.length);
+    if (this.#heldBytes > HELD_LIMIT_BYTES) this.#giveUp();
+    else this.#fill();
+  }
+
+  /** More has come than can be held: the hole ends at the newest, and everything before it is lost here. */
+  #giveUp(): void {
+    const last = this.#held.findLast(({ offset }) => offset > 0);
+    this.#held = [];
+    this.#heldBytes = 0;
+    if (last === undefined) return;
+    this.#owner.tellGap(this.#owner.heldChannels(), last);
+    this.#go(last.epoch, last.offset);
+  }
+
+  #fill(): void {
+    if (this.#filling) return;
+    const first = this.#held.find(({ offset }) => offset > 0);
+    if (first === undefined) {
+      this.mark();
+      return;
+    }
+    this.#filling = true;
+    this.#read(first).then(
+      () => {
+        this.#filling = false;
+        if (this.#state === 'holding') this.#fill();
+      },
+      () => {
+        // The broker is away again, and says when it is back; or it was only busy.
+        setTimeout(() => {
+          this.#filling = false;
+          if (this.#state === 'holding') this.#fill();
+        }, RETRY_MS).unref();
+      },
+    );
+  }
+
+  /** Reads what lies between `seen` and `first`, and goes on from there. */
+  async #read(first: Publication): Promise<void> {
+    const from: Position = { epoch: this.#epoch, offset: this.#seen };
+    const channels = this.#owner.heldChannels();
+    const found: Publication[] = [];
+    const gaps: string[] = [];
+    let bytes = 0;
+    for (let i = 0; i < channels.length; i += CHANNELS_A_CALL) {
+      const asked = channels.slice(i, i + CHANNELS_A_CALL);
+      const { store } = this.#owner;
+      if (bytes > HELD_LIMIT_BYTES || store === null) {
+        gaps.push(...asked);
+        continue;
+      }
+      const missed = await store.missed(from.offset, asked);
+      for (const publication of between(missed, from, first, asked, gaps)) {
+        bytes += publicationBytes(publication.channel, publication.payload.length);
+        found.push(publication);
+      }
+    }
+    // Given up meanwhile, or begun anew.
+    if (this.#state !== 'holding' || this.#held.find(({ offset }) => offset > 0) !== first) return;
+    this.#drain(first, found, gaps);
+  }
+
+  #drain(first: Publication, found: Publication[], gaps: readonly string[]): void {
+    const held = this.#held;
+    this.#held = [];
+    this.#heldBytes = 0;
+    for (const publication of found.sort((a, b) => a.offset - b.offset)) this.#owner.broadcast(publication);
+    const end: Position = { epoch: first.epoch, offset: first.offset - 1 };
+    if (gaps.length > 0) this.#owner.tellGap(gaps, end);
+    this.#go(end.epoch, end.offset);
+    for (const publication of held) this.take(publication);
+  }
+}
+
+/** What of it lies in the hole; channels of which something there is gone are added to `gaps`. */
+function between(
+  { state, channels }: Missed,
+  from: Position,
+  first: Publication,
+  asked: readonly string[],
+  gaps: string[],
+): Publication[] {
+  if (!isKnownPosition(state, from) || !isKnownPosition(state, first)) {
+    gaps.push(...asked);
+    return [];
+  }
+  return channels.flatMap(({ channel, floor, publications }) => {
+    if (floor <= from.offset) return publications.filter(({ offset }) => offset > from.offset && offset < first.offset);
+    gaps.push(channel);
+    return [];
+  });
+}
+
+function ignore(): void {}
