@@ -5,7 +5,8 @@
 // a transport on a wire: `sse/handle` is SSE on bare handles. Each run's figures are also taken as ratios to those of SSE
 // on the same wire in the same run, which is what the budgets of streams and WebSockets are about; that of memory is
 // taken over the serving process, as the primary beside it knows no transports but moves by megabytes. The budget in bytes is
-// for bare handles, as `net.Socket` alone is above it. All payloads are in the raw format.
+// for bare handles, as `net.Socket` alone is above it. All payloads are in the raw format. A poll is held as its first: it
+// waits and has no session yet; after all were sent to, each waits again and has one, with its mailbox.
 //
 // Usage: npm run bench:transports -- --help
 
@@ -51,7 +52,7 @@ const DEFAULTS = {
   fanout: { connections: 15_000, messages: 20 },
 };
 
-/** The budgets of the transports beside SSE: a stream's memory, a WebSocket's memory, and its last byte. */
+/** The budgets of the transports beside SSE: a stream's and a waiting poll's memory, a WebSocket's memory, and its last byte. */
 const STREAM_MEMORY_RATIO = 1.05;
 const WEBSOCKET_BYTES = 1_400;
 const WEBSOCKET_LAST_BYTE_RATIO = 1.1;
@@ -96,7 +97,7 @@ function rowsFor(results: Results): Row<TransportFigures>[] {
       digits: 3,
       of: toSse(servingBytes),
       budget: atMost(STREAM_MEMORY_RATIO, '×'),
-      judged: onEachWire('stream'),
+      judged: [...onEachWire('stream'), ...onEachWire('poll')],
     },
     {
       name: '… of the tree, anonymous pages alone',

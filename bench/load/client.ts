@@ -10,7 +10,8 @@ import { Ledger, type Round } from './ledger.ts';
 import type { ConnectOrder, FromClient, RoundReport, Tally, ToClient } from './orders.ts';
 import { channelName } from './orders.ts';
 import { nextNumber, readNumber } from './payload.ts';
-import { ResponseScanner, type ScannerSink } from './scanner.ts';
+import { PollScanner, type PollSink } from './poll-scanner.ts';
+import { ResponseScanner } from './scanner.ts';
 import {
   type ClientHandle,
   EADDRINUSE,
@@ -32,14 +33,17 @@ class Subscriber {
   readonly index: number;
   readonly handle: ClientHandle;
   readonly opening: Opening;
-  readonly scanner: ResponseScanner<Subscriber>;
+  readonly scanner: ResponseScanner<Subscriber> | PollScanner<Subscriber>;
   state: 'connecting' | 'head' | 'open' | 'closed';
 
-  constructor(index: number, handle: ClientHandle, opening: Opening, sink: ScannerSink<Subscriber>) {
+  constructor(index: number, handle: ClientHandle, opening: Opening, sink: PollSink<Subscriber>) {
     this.index = index;
     this.handle = handle;
     this.opening = opening;
-    this.scanner = new ResponseScanner<Subscriber>(this, sink, opening.expected);
+    this.scanner =
+      opening.again === null
+        ? new ResponseScanner<Subscriber>(this, sink, opening.expected)
+        : new PollScanner<Subscriber>(this, sink);
     this.state = 'connecting';
   }
 }
@@ -48,7 +52,7 @@ interface OwnedHandle extends ClientHandle {
   subscriber: Subscriber;
 }
 
-class Client implements ScannerSink<Subscriber> {
+class Client implements PollSink<Subscriber> {
   private readonly order: ConnectOrder;
   private readonly subscribers: Subscriber[] = [];
   private readonly ledger: Ledger;
@@ -146,10 +150,13 @@ class Client implements ScannerSink<Subscriber> {
     handle.onread = this.onread;
     handle.useUserBuffer(this.readBuffer);
     handle.readStart();
-    const { prefix, first, shared } = this.order.channels;
-    const channel = shared ? prefix : channelName(prefix, first + subscriber.index);
-    const error = writeText(handle, opening.before + channel + opening.after);
+    const error = writeText(handle, opening.before + this.channelOf(subscriber) + opening.after);
     if (error !== 0) this.fail(subscriber, `write: error ${error}`);
+  }
+
+  private channelOf({ index }: Subscriber): string {
+    const { prefix, first, shared } = this.order.channels;
+    return shared ? prefix : channelName(prefix, first + index);
   }
 
   private read(subscriber: Subscriber, length: number): void {
@@ -189,6 +196,14 @@ class Client implements ScannerSink<Subscriber> {
   onPing(subscriber: Subscriber, bytes: Buffer, start: number, end: number): void {
     const error = writeText(subscriber.handle, encodePong(bytes, start, end));
     if (error !== 0) this.lose(subscriber, `pong: error ${error}`);
+  }
+
+  onAnswered(subscriber: Subscriber, tag: string): void {
+    const { again } = subscriber.opening;
+    if (again === null || subscriber.state !== 'open') return;
+    const next = again.before + this.channelOf(subscriber) + again.between + tag + again.after;
+    const error = writeText(subscriber.handle, next);
+    if (error !== 0) this.lose(subscriber, `poll: error ${error}`);
   }
 
   onClose(subscriber: Subscriber, code: number): void {

@@ -18,6 +18,10 @@ export function answerTo(transport: Transport, request: string): string {
       const head = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n';
       return `${head}${size}\r\n${payload}\n\r\n`;
     }
+    case 'poll': {
+      const fields = `Content-Length: ${payload.length}\r\nETag: "warm"\r\n`;
+      return `HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n${fields}\r\n${payload}`;
+    }
     case 'websocket': {
       const key = /\r\nSec-WebSocket-Key: (\S+)/.exec(request)?.[1] ?? '';
       const head =

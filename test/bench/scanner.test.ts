@@ -4,8 +4,15 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { acceptOf, encodePong } from '../../bench/load/frames.ts';
-import { REST_LIMIT_BYTES, ResponseScanner, type ScannerSink } from '../../bench/load/scanner.ts';
-import { type Expectation, SSE_ANSWER, STREAM_ANSWER, webSocketAnswer } from '../../bench/load/transports.ts';
+import { PollScanner, type PollSink } from '../../bench/load/poll-scanner.ts';
+import { REST_LIMIT_BYTES, ResponseScanner } from '../../bench/load/scanner.ts';
+import {
+  type Expectation,
+  POLL_ANSWER,
+  SSE_ANSWER,
+  STREAM_ANSWER,
+  webSocketAnswer,
+} from '../../bench/load/transports.ts';
 
 /** RFC 6455 §1.3's own example. */
 const KEY = { key: 'dGhlIHNhbXBsZSBub25jZQ==', accept: 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' };
@@ -18,7 +25,7 @@ const UPGRADE =
 const STREAM_HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n';
 const CHUNKED_HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n';
 
-class Recorder implements ScannerSink<string> {
+class Recorder implements PollSink<string> {
   readonly told: string[] = [];
   onHead(owner: string, status: number): void {
     this.told.push(`${owner} head ${status}`);
@@ -32,6 +39,9 @@ class Recorder implements ScannerSink<string> {
   onClose(owner: string, code: number): void {
     this.told.push(`${owner} close ${code}`);
   }
+  onAnswered(owner: string, tag: string): void {
+    this.told.push(`${owner} answered ${tag}`);
+  }
   onFault(owner: string, text: string): void {
     this.told.push(`${owner} fault ${text}`);
   }
@@ -40,7 +50,8 @@ class Recorder implements ScannerSink<string> {
 /** What a scanner tells of these pieces, each read into one buffer that is dirty from the read before. */
 function scan(expected: Expectation, pieces: readonly Buffer[]): string[] {
   const recorder = new Recorder();
-  const scanner = new ResponseScanner('c', recorder, expected);
+  const scanner =
+    expected === POLL_ANSWER ? new PollScanner('c', recorder) : new ResponseScanner('c', recorder, expected);
   const shared = Buffer.alloc(REST_LIMIT_BYTES * 2, '\n');
   for (const piece of pieces) {
     piece.copy(shared);
@@ -88,6 +99,16 @@ const FRAMES = Buffer.concat([
   hex('81 03 6f 6e 65  89 00  81 03 74 77 6f  89 02 68 69  8a 00'),
   hex('82 0a 74 68 72 65 65 20 f0 9f 8e 88  88 04 03 f4 62 79  81 01 78'),
 ]);
+const POLLS = Buffer.from(
+  'HTTP/1.1 204 No Content\r\n\r\n' +
+    'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nETag: "a"\r\n\r\none' +
+    'HTTP/1.1 204 No Content\r\netag: "b"\r\n\r\n' +
+    'HTTP/1.1 200 OK\r\nETag: "c"\r\ncontent-length: 10\r\n\r\nthree 🎈',
+);
+const POLLS_TOLD = [
+  'c head 204',
+  ...['c payload one', 'c answered "a"', 'c answered "b"', 'c payload three 🎈', 'c answered "c"'],
+];
 const TOLD = ['c head 200', 'c payload one', 'c payload two', 'c payload three 🎈'];
 const FRAMES_TOLD = [
   ...['c head 101', 'c payload one', 'c ping ', 'c payload two', 'c ping hi', 'c payload three 🎈'],
@@ -99,6 +120,7 @@ for (const [name, expected, answer, told] of [
   ['a chunked answer', SSE_ANSWER, CHUNKED, TOLD],
   ['an NDJSON stream in chunks', STREAM_ANSWER, LINES, TOLD],
   ['an NDJSON stream without chunks', STREAM_ANSWER, BARE_LINES, TOLD],
+  ['polls', POLL_ANSWER, POLLS, POLLS_TOLD],
   ['a WebSocket', WEBSOCKET_ANSWER, FRAMES, FRAMES_TOLD],
 ] as const) {
   describe(name, () => {
@@ -185,6 +207,8 @@ describe('a scanner', () => {
     ['a chunk longer than its size', SSE_ANSWER, `${CHUNKED_HEAD}3\r\ndata: a\n\n\r\n`],
     ['two data lines', SSE_ANSWER, `${HEAD}data: a\ndata: b\n\n`],
     ['a line without an end', SSE_ANSWER, HEAD + 'x'.repeat(REST_LIMIT_BYTES + 1)],
+    ['a poll that was refused', POLL_ANSWER, `${POLLS}HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n`],
+    ['a poll’s answer without an ETag', POLL_ANSWER, `${POLLS}HTTP/1.1 204 No Content\r\n\r\n`],
     ['a WebSocket that accepts another key', WEBSOCKET_ANSWER, UPGRADE.replace(KEY.accept, acceptOf('other'))],
     [
       'an extension that was not asked for',
