@@ -180,8 +180,7 @@ export class Connection extends RequestConnection implements SessionHost, Client
 
   /** The waiting poll's session, which its first answer makes. */
   private pollSession(): PollSession {
-    const subscriber = this.session as PollSubscriber;
-    return subscriber.session ?? this.gateway.polls.name(subscriber);
+    return this.gateway.polls.sessionOf(this.session as PollSubscriber);
   }
 
   private endWait(answer: readonly Buffer[], keepAlive: boolean): void {
@@ -231,7 +230,11 @@ export class Connection extends RequestConnection implements SessionHost, Client
 
   deliverNow(publication: Publication): void {
     const { encoding } = this;
-    if (encoding === null || encoding.transport === 'poll') return;
+    if (encoding === null) return;
+    if (encoding.transport === 'poll') {
+      this.pollSession().deliver(publication);
+      return;
+    }
     const frame = frameOf(publication, encoding);
     if (frame.length === 0 || !this.send(frame)) return;
     const { counters } = this.gateway;

@@ -8,7 +8,7 @@
 // Answers go out at the end of the turn, in slices of about a millisecond: a poll that is brought ten publications in one
 // turn is answered once, with all ten.
 //
-// Cost: 40 bytes a first poll that waits. A session: a Map entry, a sid, two objects (about 300 bytes), its channels in the
+// Cost: 32 bytes a first poll that waits. A session: a Map entry, a sid, two objects (about 300 bytes), its channels in the
 // hub, and what its mailbox holds; at most `sessionLimit` of both kinds together.
 
 import type { Publication } from '../../src/publication.ts';
@@ -26,6 +26,8 @@ export interface WaitingPoll {
   readonly gateway: { readonly polls: PollSessions };
   readonly encoding: Encoding | PollEncoding | null;
   readonly channels: string | readonly string[] | null;
+  /** Something was published, and there is no session yet. */
+  deliver(publication: Publication): void;
   /** Answers it with what its session has. */
   answerPoll(): void;
   /** Answers it without: another poll of its session has come. */
@@ -49,27 +51,25 @@ export interface PollContent {
   lost: number;
 }
 
-const NOBODY = { channels: null, encoding: null };
-
 /** The hub's side of a client that polls, from its first poll to the end of its session. */
 export class PollSubscriber implements Subscriber {
-  waiting: WaitingPoll | null;
-  session: PollSession | null;
+  /** Who speaks for the client: its first poll, from that one's answer on its session. */
+  holder: WaitingPoll | PollSession;
 
-  constructor(waiting: WaitingPoll) {
-    this.waiting = waiting;
-    this.session = null;
+  constructor(first: WaitingPoll) {
+    this.holder = first;
   }
 
   deliver(publication: Publication): void {
-    const session = this.session ?? this.waiting?.gateway.polls.name(this);
-    session?.deliver(publication);
+    this.holder.deliver(publication);
   }
 }
 
 export class PollSession implements Timed {
   readonly polls: PollSessions;
   readonly subscriber: PollSubscriber;
+  /** Null between polls. */
+  waiting: WaitingPoll | null;
   readonly sid: string;
   readonly channels: string | readonly string[];
   /** Of the first poll: its format is the session's. */
@@ -86,11 +86,13 @@ export class PollSession implements Timed {
   constructor(
     polls: PollSessions,
     subscriber: PollSubscriber,
+    waiting: WaitingPoll,
     channels: string | readonly string[],
     encoding: PollEncoding,
   ) {
     this.polls = polls;
     this.subscriber = subscriber;
+    this.waiting = waiting;
     this.sid = makeSid(polls.slot);
     this.channels = channels;
     this.encoding = encoding;
@@ -110,7 +112,7 @@ export class PollSession implements Timed {
     // A payload alone has no place for a gap.
     if (publication.isGap && this.format === 'raw') return;
     this.mailbox.put(this.polls.keep(publication, this.encoding));
-    if (this.subscriber.waiting !== null) this.polls.answerSoon(this);
+    if (this.waiting !== null) this.polls.answerSoon(this);
   }
 
   /** Whether these are its channels, in whatever order. */
@@ -210,13 +212,16 @@ export class PollSessions {
     return subscriber;
   }
 
-  /** Makes the session of a first poll that is about to be answered. */
-  name(subscriber: PollSubscriber): PollSession {
-    const { channels, encoding } = subscriber.waiting ?? NOBODY;
-    if (channels === null || encoding?.transport !== 'poll')
+  /** The client's session, which is made for its first poll as that is about to be answered. */
+  sessionOf(subscriber: PollSubscriber): PollSession {
+    const { holder } = subscriber;
+    if (holder instanceof PollSession) return holder;
+    const { channels, encoding } = holder;
+    if (channels === null || encoding?.transport !== 'poll') {
       throw new TypeError('only a poll that waits has a session');
-    const session = new PollSession(this, subscriber, channels, encoding);
-    subscriber.session = session;
+    }
+    const session = new PollSession(this, subscriber, holder, channels, encoding);
+    subscriber.holder = session;
     this.unnamed--;
     this.named.set(session.sid, session);
     this.onOpened(session.sid);
@@ -224,22 +229,23 @@ export class PollSessions {
   }
 
   /** A newer poll has come: one that waits is answered, and those that its connection has waiting behind it. */
-  supersede({ subscriber }: PollSession): void {
-    while (subscriber.waiting !== null) subscriber.waiting.supersede();
+  supersede(session: PollSession): void {
+    while (session.waiting !== null) session.waiting.supersede();
   }
 
   /** The next poll of a session begins to wait. */
   resume(session: PollSession, waiting: WaitingPoll): PollSubscriber {
     this.wheel.cancel(session);
-    session.subscriber.waiting = waiting;
+    session.waiting = waiting;
     return session.subscriber;
   }
 
   /** A poll waits no more: it is being answered, or its client has gone. */
   leave(subscriber: PollSubscriber, channels: string | readonly string[] | null): void {
-    subscriber.waiting = null;
-    if (subscriber.session !== null) {
-      this.touch(subscriber.session);
+    const { holder } = subscriber;
+    if (holder instanceof PollSession) {
+      holder.waiting = null;
+      this.touch(holder);
     } else {
       // Nothing was said to it yet, so there is nothing to keep.
       this.unnamed--;
@@ -291,7 +297,7 @@ export class PollSessions {
       const session = this.due[answered++] as PollSession;
       session.due = false;
       // It may have been answered meanwhile, and wait anew.
-      if (session.hasContent) session.subscriber.waiting?.answerPoll();
+      if (session.hasContent) session.waiting?.answerPoll();
     } while (answered < this.due.length && performance.now() < deadline);
     this.due = this.due.slice(answered);
     this.schedule();
