@@ -38,9 +38,12 @@ const RUNNERS: Runner[] = [
   { section: 'Node', command: process.execPath, file: 'node.mjs', skip: false },
   { section: 'curl', command: 'bash', file: 'curl.sh', skip: missing('bash', '-c', 'curl --version') },
   { section: 'Python', command: 'python3', file: 'python.py', skip: missing('python3', '--version') },
+  { section: 'Long-poll: fetch', command: process.execPath, file: 'poll.mjs', skip: false },
+  { section: 'Long-poll: curl', command: 'bash', file: 'poll.sh', skip: missing('bash', '-c', 'curl --version') },
+  { section: 'Long-poll: Python', command: 'python3', file: 'poll.py', skip: missing('python3', '--version') },
 ];
 
-const IN_PAGES = ['Browser: EventSource', 'Browser: WebSocket', 'fetch'];
+const IN_PAGES = ['Browser: EventSource', 'Browser: WebSocket', 'fetch', 'Long-poll: fetch'];
 
 function examplesOf(markdown: string): Example[] {
   const examples: Example[] = [];

@@ -27,7 +27,8 @@ export function readCursor(head: RequestHead, values: readonly QueryValue[]): Cu
   const since = firstOf(values, 'since');
   if (sid === null && since === null) {
     const tag = head.header('if-none-match');
-    if (tag === null) return { sid: null, since: null };
+    // curl sends an empty one while it has none.
+    if (tag === null || tag === '""') return { sid: null, since: null };
     const [, named, position] = ENTITY_TAG.exec(tag) ?? [];
     if (named === undefined) return 'If-None-Match must be the ETag of the last answer, and no other';
     return { sid: named, since: Number(position) };
