@@ -16,6 +16,7 @@ import { transportIndex } from '../src/stats.ts';
 import { type Encoding, frameOf, type PollEncoding } from './encoding.ts';
 import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { PENDING_LIMIT_BYTES } from './pending-request.ts';
 import { type PollSession, PollSubscriber, type WaitingPoll } from './poll/sessions.ts';
 import type { Notice } from './recovery/notice.ts';
 import type { Client } from './recovery/recoveries.ts';
@@ -220,6 +221,14 @@ export class Connection extends RequestConnection implements SessionHost, Client
     this.channels = listOf(this.channels).filter((channel) => !removed.includes(channel));
   }
 
+  countPending(bytes: number): boolean {
+    const { gateway } = this;
+    gateway.pendingBytes += bytes;
+    if (bytes < 0 || gateway.pendingBytes <= PENDING_LIMIT_BYTES) return true;
+    gateway.countRejected('capacity');
+    return false;
+  }
+
   // What the hub says.
 
   deliver(publication: Publication): void {
@@ -327,6 +336,7 @@ export class Connection extends RequestConnection implements SessionHost, Client
   protected release(): void {
     const { gateway, channels, encoding, session } = this;
     if (encoding === null) return;
+    if (session instanceof WebSocketSession) gateway.pendingBytes -= session.pendingBytes;
     if (session instanceof PollSubscriber) gateway.polls.leave(session, channels);
     else if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
     else if (channels !== null) for (const channel of channels) gateway.hub.unsubscribe(channel, this);

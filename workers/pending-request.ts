@@ -1,16 +1,17 @@
 // What a connection keeps of a request that is not over: bytes of a head that came cut, the body being read, what to do
 // with it, and bytes that came too early. Exists for those moments only; an open connection has none.
 //
-// Bound: all of a worker together have at most `PENDING_LIMIT_BYTES`; who passes it is answered 503. `bytes` holds one head (the parser faults beyond its limit) plus one read, or what one read brought too early:
-// a connection that is being served is not read.
+// Bound: all of a worker together, with its WebSockets' unfinished messages, have at most `PENDING_LIMIT_BYTES`; who passes it
+// is answered 503. `bytes` holds one head (the parser faults beyond its limit) plus one read, or what one read brought too
+// early: a connection that is being served is not read.
 
 import type { BodyHandler } from './exchange.ts';
 import type { BodyReader } from './http/body-reader.ts';
 import type { HeadParser } from './http/head-parser.ts';
 
 /**
- * Most bytes that unfinished requests of one worker may hold: some 20,000 heads that came cut, or 32 bodies of the usual
- * limit. Whoever wants to fill memory with requests that never end needs more connections than that, and gets 503.
+ * Most bytes that unfinished requests and messages of one worker may hold: some 20,000 heads that came cut, or 32 bodies of
+ * the usual limit. Whoever wants to fill memory with what never ends needs more connections than that, and gets 503 or 1013.
  */
 export const PENDING_LIMIT_BYTES = 64 * 1024 * 1024;
 

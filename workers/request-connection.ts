@@ -270,7 +270,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   }
 
   onWireEnd(): void {
-    // A peer that has ended may still read, and is owed the answers that are in our outbox; then the wheel closes.
+    // A peer that has ended may still read, and is owed the answers that are in our outbox; then the wire closes.
     if (this.wire.outboxBytes > 0 && this.state !== 'open') this.finish('client-left');
     else this.close('client-left');
   }

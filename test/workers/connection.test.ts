@@ -240,7 +240,7 @@ describe('a peer that asks without reading', () => {
       peer.send(get('/healthz') + unfinished, 'end');
       assert.deepEqual([peer.state, peer.wire.state], ['closing', 'ending']);
       peer.wire.drain();
-      assert.deepEqual([peer.statuses, peer.wire.state], [[200], 'ended']);
+      assert.deepEqual([peer.statuses, peer.wire.state, peer.state], [[200], 'destroyed', 'closed']);
     }
     assert.deepEqual(closedOf(test.gateway), ['client-left', 'client-left']);
   });

@@ -18,6 +18,8 @@ export class MemoryWire implements Wire {
   peer = '192.0.2.1';
   /** What we have done to it: 'ended' once our FIN is out, which waits for the outbox. */
   state: 'open' | 'ending' | 'ended' | 'destroyed' = 'open';
+  /** Whether the peer's FIN has been told. */
+  peerEnded = false;
   /** Whether the kernel takes no more bytes: the peer does not read. */
   full = false;
   readonly #outbox: Buffer[] = [];
@@ -100,8 +102,10 @@ export class MemoryWire implements Wire {
       const arrival = this.#arrivals.shift() as Arrival;
       pumped = true;
       this.#call((owner) => {
-        if (arrival === 'end') owner.onWireEnd();
-        else if (arrival === 'reset') owner.onWireClosed('ECONNRESET');
+        if (arrival === 'end') {
+          this.peerEnded = true;
+          owner.onWireEnd();
+        } else if (arrival === 'reset') owner.onWireClosed('ECONNRESET');
         else {
           const shared = Buffer.alloc(arrival.length + 16, '\r\n');
           arrival.copy(shared);
@@ -120,8 +124,10 @@ export class MemoryWire implements Wire {
     this.#read.push(...this.#outbox.splice(0));
     this.outboxBytes = 0;
     this.outboxEntries = 0;
-    if (this.state === 'ending') this.state = 'ended';
-    else if (this.state === 'open' && had) this.#call((owner) => owner.onWireDrained());
+    if (this.state === 'ending') {
+      this.state = 'ended';
+      if (this.peerEnded) this.#call((owner) => owner.onWireClosed('EOF'));
+    } else if (this.state === 'open' && had) this.#call((owner) => owner.onWireDrained());
     this.pump();
   }
 

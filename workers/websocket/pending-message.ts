@@ -5,6 +5,8 @@
 // message limit, and at most twice what has arrived. `control` has 125 bytes at most. Both are memory of their own
 // (`allocUnsafeSlow`): a slice of Node's pool would hold back 8 KiB for the sake of a few bytes, for as long as a peer likes.
 //
+// All of a worker together, with its unfinished requests, hold at most `PENDING_LIMIT_BYTES` (session.ts counts them).
+//
 // Cost: this object (12 fields, about 120 bytes) and those bytes. While a buffer grows the old one is still there, to be
 // collected: half as much again, for a moment.
 
@@ -14,6 +16,9 @@ import { ACCEPT } from './utf8.ts';
 const FIRST_BYTES = 64;
 /** The first two bytes say how long the head is; it is two bytes long until they are there. */
 export const LEAST_HEAD_BYTES = 2;
+
+/** This object and the headers of its buffers, roughly. */
+const OVERHEAD_BYTES = 256;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -50,6 +55,11 @@ export class PendingMessage {
     this.bytes = NOTHING;
     this.length = 0;
     this.utf8 = ACCEPT;
+  }
+
+  /** Memory that it holds now. */
+  get heldBytes(): number {
+    return OVERHEAD_BYTES + this.bytes.length + (this.control === null ? 0 : this.control.length);
   }
 
   /** Whether it holds nothing: a frame boundary, and no message begun. */

@@ -13,6 +13,7 @@ import type { CloseReason } from '../../src/close-reason.ts';
 import { LongwireError } from '../../src/errors.ts';
 import { FAULT, INCOMPLETE } from '../http/head-parser.ts';
 import type { Notice } from '../recovery/notice.ts';
+import { CLOSE_CODES } from './close-codes.ts';
 import { BINARY, CLOSE, encodeClose, encodeFrame, encodeText, PING, PONG, TEXT } from './frame.ts';
 import { FrameParser } from './frame-parser.ts';
 import type { PendingMessage } from './pending-message.ts';
@@ -33,11 +34,16 @@ export interface SessionHost {
    */
   subscribe(channels: readonly string[], since: string | null): string | Notice | null;
   unsubscribe(channels: readonly string[]): void;
+  /** Counts bytes of a message that is not over, or, negative, gives them back; false when its worker holds too many. */
+  countPending(bytes: number): boolean;
 }
 
 const parser = new FrameParser({ frameLimitBytes: MESSAGE_LIMIT_BYTES, messageLimitBytes: MESSAGE_LIMIT_BYTES });
 
+const TOO_MANY_PENDING = encodeClose(CLOSE_CODES.tryAgainLater, 'too many unfinished messages at this worker');
+
 export class WebSocketSession {
+  /** Counted by the host; null while `read` is at work. */
   private pending: PendingMessage | null;
   /** Whether the client was heard since the last ping. */
   heard: boolean;
@@ -59,17 +65,29 @@ export class WebSocketSession {
     return heard;
   }
 
+  /** Memory of a message that is not over, as the host has counted it. */
+  get pendingBytes(): number {
+    return this.pending === null ? 0 : this.pending.heldBytes;
+  }
+
   /** Reads what the client sent and acts on it. */
   read(host: SessionHost, buffer: Buffer, start: number, end: number): void {
     this.heard = true;
+    let { pending } = this;
+    if (pending !== null) {
+      host.countPending(-pending.heldBytes);
+      this.pending = null;
+    }
     let ping: Buffer | null = null;
     for (let at = start; ; at = parser.position) {
-      const event = parser.read(this.pending, buffer, at, end);
-      this.pending = parser.pending;
+      const event = parser.read(pending, buffer, at, end);
+      pending = parser.pending;
       switch (event) {
         case INCOMPLETE:
           // One pong for all pings of a read, the latest's, as §5.5.3 allows: ten thousand of them fit in one.
-          if (ping !== null) host.send(encodeFrame(PONG, ping));
+          if (ping !== null && !host.send(encodeFrame(PONG, ping))) return;
+          this.pending = pending;
+          if (pending !== null && !host.countPending(pending.heldBytes)) host.finish('finished', TOO_MANY_PENDING);
           return;
         case FAULT:
           host.finish('malformed', encodeClose(parser.code, parser.reason));

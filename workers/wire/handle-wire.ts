@@ -27,7 +27,8 @@ export class HandleWire implements Wire {
   private inFlight: WriteRequest | null;
   private waiting: Buffer[] | null;
   private waitingBytes: number;
-  private state: 'open' | 'ending' | 'ended' | 'failed' | 'closed';
+  /** 'last': as 'ending', and the peer has ended already: closed as soon as the outbox is out. */
+  private state: 'open' | 'ending' | 'last' | 'ended' | 'failed' | 'closed';
 
   constructor(handle: TcpHandle) {
     this.handle = handle;
@@ -149,6 +150,7 @@ export class HandleWire implements Wire {
       if (this.inFlight !== null) return;
     }
     if (this.state === 'ending') this.shutdown();
+    else if (this.state === 'last') this.died(EOF);
     else if (this.state === 'open') this.owner?.onWireDrained();
   }
 
@@ -157,8 +159,15 @@ export class HandleWire implements Wire {
     if (owner === null) return;
     const length = streamBaseState[kReadBytesOrError] as number;
     if (length > 0) owner.onWireRead(readBuffer, length);
-    else if (length === EOF) owner.onWireEnd();
+    else if (length === EOF) this.peerEnded(owner);
     else if (length < 0) this.died(length);
+  }
+
+  /** Once both sides have ended and the outbox is out there is nothing left to wait for. */
+  private peerEnded(owner: WireOwner): void {
+    owner.onWireEnd();
+    if (this.state === 'ending') this.state = 'last';
+    else if (this.state === 'ended') this.died(EOF);
   }
 
   private shutdown(): void {

@@ -3,8 +3,8 @@
 // Invariants, for both kinds:
 //   - `write` never blocks and never throws; what the kernel does not take at once waits in the outbox, in order.
 //   - The owner is never called back from inside a call to the wire.
-//   - `onWireClosed` comes at most once, when the wire died by itself; after it, and after `destroy`, the owner hears
-//     nothing more and every call is a no-op.
+//   - `onWireClosed` comes at most once, when the wire died by itself, as it does once both sides have ended and the outbox
+//     is out; after it, and after `destroy`, the owner hears nothing more and every call is a no-op.
 //   - Bytes given to `onWireRead` are only valid during that call: they may lie in a buffer that all connections share.
 
 import type { Descriptor } from '../../src/ipc.ts';
@@ -56,7 +56,7 @@ export interface Wire {
   pause(): void;
   resume(): void;
 
-  /** Writes what is in the outbox, then FIN. Reading goes on: `destroy` when the peer has ended too. */
+  /** Writes what is in the outbox, then FIN. Reading goes on until the peer has ended too. */
   end(): void;
 
   /** Closes at once; what is in the outbox is lost. */

@@ -187,6 +187,27 @@ for (const kind of ['handle', 'socket'] as const) {
       close(both);
     });
 
+    for (const first of ['we', 'the peer'] as const) {
+      test(`both have ended, ${first} first, with a full outbox: all of it, then closed by itself`, async () => {
+        const both = await pair();
+        const { client, owner } = both;
+        client.pause();
+        const frames = Array.from({ length: 16 }, (_, i) => Buffer.alloc(MEBIBYTE, 64 + i));
+        owner.call((wire) => {
+          for (const frame of frames) wire.write(frame);
+        });
+        if (first === 'we') owner.call((wire) => wire.end());
+        client.end();
+        await waitUntil(() => owner.ended === 1, 'the end of the peer');
+        owner.call((wire) => wire.end());
+        assert.deepEqual(owner.closed, []);
+        assert.ok((await readToEnd(client)).equals(Buffer.concat(frames)));
+        await waitUntil(() => owner.closed.length > 0, 'the wire to be closed');
+        assert.deepEqual([owner.closed.length, owner.ended, owner.wire.outboxBytes], [1, 1, 0]);
+        close(both);
+      });
+    }
+
     test('many small writes behind a full outbox arrive whole and in order', async () => {
       const both = await pair();
       const { client, owner } = both;
