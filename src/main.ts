@@ -29,8 +29,8 @@ const EXIT_CANNOT_START = 1;
 const EXIT_INTERNAL = 70;
 const EXIT_CONFIG = 78;
 
-/** Node flags of the workers: docs/adr/0004-small-young-generation.md. */
-const WORKER_FLAGS = ['--max-semi-space-size=1', '--expose-gc'];
+/** Node flags of the workers: docs/adr/0004-how-workers-collect-garbage.md. */
+const WORKER_FLAGS = ['--max-semi-space-size=1', '--single-threaded-gc', '--expose-gc'];
 
 // Whoever read our words may leave (`longwire | head -1`): the gateway goes on.
 process.stdout.on('error', () => {});
