@@ -27,8 +27,8 @@ export class HandleWire implements Wire {
   private inFlight: WriteRequest | null;
   private waiting: Buffer[] | null;
   private waitingBytes: number;
-  /** 'last': as 'ending', and the peer has ended already: closed as soon as the outbox is out. */
-  private state: 'open' | 'ending' | 'last' | 'ended' | 'failed' | 'closed';
+  /** 'half' and 'last': as 'open' and 'ending', but the peer has ended. */
+  private state: 'open' | 'half' | 'ending' | 'last' | 'ended' | 'failed' | 'closed';
 
   constructor(handle: TcpHandle) {
     this.handle = handle;
@@ -66,7 +66,7 @@ export class HandleWire implements Wire {
   }
 
   write(buffer: Buffer): void {
-    if (this.state !== 'open' || this.handle === null) return;
+    if ((this.state !== 'open' && this.state !== 'half') || this.handle === null) return;
     if (this.inFlight !== null) {
       if (this.waiting === null) this.waiting = [buffer];
       else this.waiting.push(buffer);
@@ -92,8 +92,8 @@ export class HandleWire implements Wire {
   }
 
   end(): void {
-    if (this.state !== 'open') return;
-    this.state = 'ending';
+    if (this.state !== 'open' && this.state !== 'half') return;
+    this.state = this.state === 'open' ? 'ending' : 'last';
     if (this.inFlight === null) this.shutdown();
   }
 
@@ -149,9 +149,8 @@ export class HandleWire implements Wire {
       this.sent(request, this.handle.writev(request, buffers, true), buffers);
       if (this.inFlight !== null) return;
     }
-    if (this.state === 'ending') this.shutdown();
-    else if (this.state === 'last') this.died(EOF);
-    else if (this.state === 'open') this.owner?.onWireDrained();
+    if (this.state === 'ending' || this.state === 'last') this.shutdown();
+    else if (this.state === 'open' || this.state === 'half') this.owner?.onWireDrained();
   }
 
   onRead(): void {
@@ -163,19 +162,22 @@ export class HandleWire implements Wire {
     else if (length < 0) this.died(length);
   }
 
-  /** Once both sides have ended and the outbox is out there is nothing left to wait for. */
   private peerEnded(owner: WireOwner): void {
+    if (this.state === 'open') this.state = 'half';
+    else if (this.state === 'ending') this.state = 'last';
     owner.onWireEnd();
-    if (this.state === 'ending') this.state = 'last';
-    else if (this.state === 'ended') this.died(EOF);
+    if (this.state === 'ended') this.died(EOF);
   }
 
+  /** FIN. Once both sides have ended and the outbox is out, there is nothing left to wait for. */
   private shutdown(): void {
-    this.state = 'ended';
     const request = new ShutdownWrap();
-    request.oncomplete = ignore;
-    // ENOTCONN and its like mean that the peer is gone, which the next read tells.
-    this.handle?.shutdown(request);
+    request.wire = this.state === 'last' ? this : null;
+    request.oncomplete = onShutDown;
+    this.state = 'ended';
+    const status = this.handle?.shutdown(request) ?? 0;
+    // ENOTCONN and its like mean that the peer is gone, which the next read tells, unless that has told its end already.
+    if (status !== 0 && request.wire !== null) this.fail(status);
   }
 
   /** A write failed: the owner hears of it when the handle has closed, never from inside its own call. */
@@ -211,7 +213,9 @@ function onFailedClosed(this: TcpHandle): void {
   this.wire?.died(this.writeError ?? EOF);
 }
 
-function ignore(): void {}
+function onShutDown(this: ShutdownRequest): void {
+  this.wire?.died(EOF);
+}
 
 /** A request whose write ended at once was never used by the kernel side, and serves again. */
 let spareRequest: WriteRequest | null = null;

@@ -40,7 +40,9 @@ export interface WriteRequest {
 }
 
 export interface ShutdownRequest {
-  oncomplete: (status: number) => void;
+  oncomplete: (this: ShutdownRequest, status: number) => void;
+  /** Ours: to be told when it is done. */
+  wire: HandleOwner | null;
 }
 
 export interface Internals {
