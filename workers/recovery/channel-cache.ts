@@ -51,6 +51,8 @@ export class CachedHistory implements ChannelHistory {
 }
 
 interface Asked {
+  /** Of the cache when it was asked. */
+  readonly generation: number;
   readonly readers: Reader[];
   /** Live ones that came since it was asked. */
   readonly live: Publication[];
@@ -62,6 +64,7 @@ export class ChannelCache {
   readonly #known = new Map<string, CachedHistory>();
   readonly #asked = new Map<string, Asked>();
   #bytes = 0;
+  #generation = 0;
 
   constructor(store: () => HistoryStore | null, sizeOf: (channel: string) => number) {
     this.#store = store;
@@ -81,7 +84,7 @@ export class ChannelCache {
       asked.readers.push(reader);
       return;
     }
-    const entry: Asked = { readers: [reader], live: [] };
+    const entry: Asked = { generation: this.#generation, readers: [reader], live: [] };
     this.#asked.set(channel, entry);
     const askedAt = performance.now();
     const size = this.#sizeOf(channel);
@@ -93,6 +96,10 @@ export class ChannelCache {
     reading.then(
       (history) => {
         this.#asked.delete(channel);
+        if (entry.generation !== this.#generation) {
+          for (const each of entry.readers) this.read(channel, each);
+          return;
+        }
         const known = new CachedHistory(history, askedAt);
         for (const publication of entry.live) {
           if (publication.epoch === history.state.epoch) known.add(publication, size);
@@ -133,7 +140,9 @@ export class ChannelCache {
     for (const [channel, { askedAt }] of this.#known) if (askedAt < oldest) this.forget(channel);
   }
 
-  clear(): void {
+  /** Some publications have not come by here: what was read before, or is being read, may lack them. */
+  invalidate(): void {
+    this.#generation++;
     this.#known.clear();
     this.#bytes = 0;
   }

@@ -33,6 +33,8 @@ export interface LineOwner {
   tellGap(channels: readonly string[], position: Position): void;
   /** `seen` or the epoch has moved. */
   onMoved(epochChanged: boolean): void;
+  /** What lay in a hole is about to be broadcast, but for channels that nobody holds here. */
+  onHole(): void;
 }
 
 export class Line {
@@ -127,6 +129,7 @@ export class Line {
     this.#held = [];
     this.#heldBytes = 0;
     if (last === undefined) return;
+    this.#owner.onHole();
     this.#owner.tellGap(this.#owner.heldChannels(), last);
     this.#go(last.epoch, last.offset);
   }
@@ -183,6 +186,7 @@ export class Line {
     const held = this.#held;
     this.#held = [];
     this.#heldBytes = 0;
+    this.#owner.onHole();
     for (const publication of found.sort((a, b) => a.offset - b.offset)) this.#owner.broadcast(publication);
     const end: Position = { epoch: first.epoch, offset: first.offset - 1 };
     if (gaps.length > 0) this.#owner.tellGap(gaps, end);

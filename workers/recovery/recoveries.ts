@@ -55,7 +55,6 @@ class Recovering implements Subscriber {
   /** Reads that have not answered. */
   reads: number;
   readonly startedAt: number;
-  readonly startSeen: number;
   /** `Publication.order` of the last one before. */
   readonly startOrder: number;
   readonly kept: Publication[];
@@ -71,7 +70,6 @@ class Recovering implements Subscriber {
     this.state = 'reading';
     this.reads = 0;
     this.startedAt = performance.now();
-    this.startSeen = recoveries.options.line.seen;
     this.startOrder = recoveries.options.lastOrder();
     this.kept = [];
     this.keptBytes = 0;
@@ -262,9 +260,9 @@ export class Recoveries {
     }
     const position = formatPosition(line.epoch, line.seen);
     const wasRecovered = new Set(recovered);
-    const publications = merged(found, this.#keptBy(recovering), (publication) =>
-      wasRecovered.has(publication.channel) ? (since?.offset ?? 0) : recovering.startSeen,
-    );
+    // Of a channel with a gap nothing up to the position is given: what was kept of it would come before the word of the gap.
+    const kept = this.#keptBy(recovering).filter(({ channel }) => !histories.has(channel) || wasRecovered.has(channel));
+    const publications = merged(found, kept, since?.offset ?? 0);
     client.settleOrder();
     // That may have closed it.
     if ((recovering.state as string) === 'over') return;
@@ -304,20 +302,16 @@ export class Recoveries {
 
 /**
  * What was found and what was kept, by offset, each once. Plain ones have no offset: they follow the one that they were kept
- * behind. Kept ones up to what `after` says of them are left out.
+ * behind. Kept ones up to `since` are left out: the client has them.
  */
-function merged(
-  found: readonly Publication[],
-  kept: readonly Publication[],
-  after: (publication: Publication) => number,
-): Publication[] {
+function merged(found: readonly Publication[], kept: readonly Publication[], since: number): Publication[] {
   const placed = new Map<number, Publication>();
   for (const publication of found) placed.set(publication.offset, publication);
   const plain: { behind: number; publication: Publication }[] = [];
   let behind = 0;
   for (const publication of kept) {
     if (publication.offset === 0 || publication.isGap) plain.push({ behind, publication });
-    else if (publication.offset > after(publication)) {
+    else if (publication.offset > since) {
       behind = Math.max(behind, publication.offset);
       placed.set(publication.offset, publication);
     }

@@ -91,7 +91,11 @@ export class WorkerHistory implements LineOwner {
   }
 
   onMoved(epochChanged: boolean): void {
-    if (epochChanged) this.cache.clear();
+    if (epochChanged) this.cache.invalidate();
     this.recoveries.retry();
+  }
+
+  onHole(): void {
+    this.cache.invalidate();
   }
 }

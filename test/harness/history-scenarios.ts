@@ -1,0 +1,110 @@
+// Many scenarios at once on one gateway and one Redis, with trouble made all the while: a worker killed, the connections of a
+// worker's subscription or publisher cut, all workers replaced with their connections moved.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { startGateway } from './gateway.ts';
+import { randomFrom, runScenario, SCENARIO_NAMESPACES } from './history-scenario.ts';
+import { startRedis } from './redis.ts';
+
+export interface ScenariosOptions {
+  scenarios: number;
+  firstSeed: number;
+  atOnce: number;
+  /** Trouble is made this often. */
+  troubleMs: number;
+  /** Told how far it is. */
+  onProgress?: (done: number) => void;
+}
+
+export interface ScenariosOutcome {
+  scenarios: number;
+  faults: string[];
+  publications: number;
+  connections: number;
+  gaps: number;
+  kills: number;
+  cuts: number;
+  /** Orders to replace all workers, their connections moved alive. */
+  replacements: number;
+}
+
+export async function runScenarios(options: ScenariosOptions): Promise<ScenariosOutcome> {
+  const { scenarios, firstSeed, atOnce, troubleMs, onProgress = () => {} } = options;
+  const folder = mkdtempSync(join(tmpdir(), 'longwire-scenarios-'));
+  const file = join(folder, 'namespaces.json');
+  writeFileSync(file, JSON.stringify(SCENARIO_NAMESPACES));
+  const redis = await startRedis();
+  const gateway = await startGateway({
+    env: { REDIS_URL: redis.url, LONGWIRE_NAMESPACES: file, LONGWIRE_LOG_LEVEL: 'error' },
+  });
+  const client = new Redis(redis.url);
+  const random = randomFrom(firstSeed);
+  const outcome: ScenariosOutcome = {
+    scenarios: 0,
+    faults: [],
+    publications: 0,
+    connections: 0,
+    gaps: 0,
+    kills: 0,
+    cuts: 0,
+    replacements: 0,
+  };
+
+  const trouble = async (): Promise<void> => {
+    const kind = random(8);
+    if (kind === 0) {
+      outcome.replacements++;
+      gateway.signal('SIGHUP');
+    } else if (kind < 4) {
+      const pids = await gateway.workerPids();
+      const pid = pids[random(pids.length)];
+      // One at a time: with both gone there is nobody to ask.
+      if (pid === undefined || pids.length < 2) return;
+      outcome.kills++;
+      process.kill(pid, 'SIGKILL');
+    } else {
+      const clients = String(await client.client('LIST'))
+        .split('\n')
+        .filter((line) => line.includes('name=longwire-worker'));
+      const id = /id=(\d+)/.exec(clients[random(Math.max(1, clients.length))] ?? '')?.[1];
+      if (id === undefined) return;
+      outcome.cuts++;
+      await client.client('KILL', 'ID', Number(id));
+    }
+  };
+  let making = false;
+  const timer = setInterval(() => {
+    if (making) return;
+    making = true;
+    trouble()
+      .catch(() => {})
+      .finally(() => {
+        making = false;
+      });
+  }, troubleMs);
+  try {
+    let next = 0;
+    const run = async (): Promise<void> => {
+      while (next < scenarios) {
+        const { faults, publications, gaps, connections } = await runScenario(gateway, firstSeed + next++);
+        outcome.scenarios++;
+        outcome.faults.push(...faults);
+        outcome.publications += publications;
+        outcome.gaps += gaps;
+        outcome.connections += connections;
+        onProgress(outcome.scenarios);
+      }
+    };
+    await Promise.all(Array.from({ length: atOnce }, run));
+  } finally {
+    clearInterval(timer);
+    client.disconnect();
+    await gateway.kill();
+    await redis.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return outcome;
+}
