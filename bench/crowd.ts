@@ -88,6 +88,7 @@ export class Crowd {
    * Connects all; resolves when each has an answer or was refused.
    *
    * @param prefix Of the channels' names; the channel's whole name when it is shared by all.
+   * @param rounds Whether every publication goes to all of them.
    */
   async connect(
     port: number,
@@ -95,8 +96,9 @@ export class Crowd {
     shared: boolean,
     inFlight: number,
     limitMs: number,
+    rounds = true,
   ): Promise<CrowdConnected> {
-    const orders = this.orders(this.connections, port, prefix, shared, inFlight);
+    const orders = this.orders(this.connections, port, prefix, shared, inFlight, rounds);
     const answers = (await this.each('connected', orders, limitMs)) as Connected[];
     const { tally } = await this.report();
     const beganAtMs = Math.min(...answers.map((answer) => answer.beganAtMs));
@@ -129,7 +131,7 @@ export class Crowd {
   }
 
   /** All accounts added up, as they stand. */
-  async report(): Promise<{ tally: Tally; unfinished: RoundReport[] }> {
+  async report(): Promise<{ tally: Tally; unfinished: RoundReport[]; latencies: Float64Array }> {
     const order: ToClient = { type: 'report' };
     const answers = await this.each(
       'report',
@@ -147,6 +149,7 @@ export class Crowd {
       samples: [],
     };
     const unfinished: RoundReport[] = [];
+    const latencies: Float64Array[] = [];
     for (const answer of answers) {
       if (answer.type !== 'report') continue;
       sum.open += answer.tally.open;
@@ -158,8 +161,9 @@ export class Crowd {
       sum.overtaken += answer.tally.overtaken;
       sum.samples.push(...answer.tally.samples);
       unfinished.push(...answer.unfinished);
+      latencies.push(answer.latencies);
     }
-    return { tally: sum, unfinished };
+    return { tally: sum, unfinished, latencies: mergeSorted(latencies) };
   }
 
   /** Lets go of every connection, then ends the processes. */
@@ -198,7 +202,14 @@ export class Crowd {
     );
   }
 
-  private orders(connections: number, port: number, prefix: string, shared: boolean, inFlight: number): ConnectOrder[] {
+  private orders(
+    connections: number,
+    port: number,
+    prefix: string,
+    shared: boolean,
+    inFlight: number,
+    rounds: boolean,
+  ): ConnectOrder[] {
     const count = this.clients.length;
     let first = 0;
     return this.clients.map(({ sourceAddress }, i) => {
@@ -210,6 +221,7 @@ export class Crowd {
         sourceAddress,
         connections: share,
         channels: { prefix, first, shared },
+        rounds,
         inFlight: Math.max(1, Math.ceil(inFlight / count)),
       };
       first += share;
@@ -226,7 +238,7 @@ export class Crowd {
     const address = server.address();
     const port = address !== null && typeof address === 'object' ? address.port : 0;
     const total = WARM_UP_CONNECTIONS * this.clients.length;
-    await this.each('connected', this.orders(total, port, 'warm-up', true, 64), START_LIMIT_MS);
+    await this.each('connected', this.orders(total, port, 'warm-up', true, 64, true), START_LIMIT_MS);
     const release: ToClient = { type: 'release' };
     await this.each(
       'released',

@@ -28,6 +28,8 @@ const READ_BUFFER_BYTES = 64 * 1024;
 const FIRST_PORT = 2_048;
 const LAST_PORT = 65_000;
 const SAMPLE_LIMIT = 8;
+/** Between two reports: 24 MB. */
+const LATENCIES_LIMIT = 3_000_000;
 
 class Subscriber {
   readonly index: number;
@@ -68,6 +70,8 @@ class Client implements PollSink<Subscriber> {
   private closed = 0;
   private faulty = 0;
   private readonly samples: string[] = [];
+  /** Outside rounds, since the last report. */
+  private latencies: number[] = [];
 
   constructor(order: ConnectOrder) {
     this.order = order;
@@ -84,7 +88,9 @@ class Client implements PollSink<Subscriber> {
     this.fill();
   }
 
-  report(): { tally: Tally; unfinished: RoundReport[] } {
+  report(): { tally: Tally; unfinished: RoundReport[]; latencies: Float64Array } {
+    const latencies = Float64Array.from(this.latencies);
+    this.latencies = [];
     const tally: Tally = {
       open: this.open,
       refused: this.refused,
@@ -95,7 +101,7 @@ class Client implements PollSink<Subscriber> {
       overtaken: this.ledger.overtaken,
       samples: this.samples,
     };
-    return { tally, unfinished: [...this.ledger.rounds.values()].map(roundReport) };
+    return { tally, unfinished: [...this.ledger.rounds.values()].map(roundReport), latencies };
   }
 
   release(): void {
@@ -187,6 +193,11 @@ class Client implements PollSink<Subscriber> {
     if (sequence <= 0 || publishedAt < 0) {
       this.faulty++;
       this.sample(`what was not published: ${bytes.toString('latin1', start, Math.min(end, start + 60))}`);
+      return;
+    }
+    if (!this.order.rounds) {
+      this.ledger.bookAlone(subscriber.index, sequence);
+      if (this.latencies.length < LATENCIES_LIMIT) this.latencies.push(atMs - publishedAt / 1000);
       return;
     }
     const round = this.ledger.book(subscriber.index, sequence, publishedAt / 1000, atMs);

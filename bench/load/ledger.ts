@@ -55,6 +55,12 @@ export class Ledger {
     return round;
   }
 
+  /** Books one arrival outside any round. One that is overtaken by more than the window counts as a double. */
+  bookAlone(connection: number, sequence: number): void {
+    if (this.isNew(connection, sequence)) this.received++;
+    else this.doubled++;
+  }
+
   private isNew(connection: number, sequence: number): boolean {
     const highest = this.highest[connection] as number;
     const ahead = sequence - highest;

@@ -11,6 +11,8 @@ export interface ConnectOrder {
   connections: number;
   /** Channel of connection i: `channels.prefix` and `channels.first + i`, or `channels.prefix` alone when it is shared. */
   channels: { prefix: string; first: number; shared: boolean };
+  /** Whether publications are rounds, one to each connection; else each stands for itself and only its latency is kept. */
+  rounds: boolean;
   /** Most connections that have begun and have no answer head yet. */
   inFlight: number;
 }
@@ -59,7 +61,8 @@ export type FromClient =
   | { type: 'ready' }
   | Connected
   | { type: 'round'; round: RoundReport }
-  | { type: 'report'; tally: Tally; unfinished: RoundReport[] }
+  /** `latencies`, milliseconds, of publications outside rounds since the last report. */
+  | { type: 'report'; tally: Tally; unfinished: RoundReport[]; latencies: Float64Array }
   | { type: 'released' };
 
 /** Name of the channel with this number: 24 characters. */
