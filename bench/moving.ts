@@ -17,7 +17,7 @@ import { channelName } from './load/orders.ts';
 import { makePayload } from './load/payload.ts';
 import { pssOf } from './memory.ts';
 import { percentile } from './statistics.ts';
-import { startSubject, type Subject } from './subjects/subject.ts';
+import { type Subject, startSubject } from './subjects/subject.ts';
 import { planOf } from './subjects/subjects.ts';
 
 const PREFIX = 'moving-';

@@ -114,10 +114,18 @@ export class Succession {
         outcome = given;
       };
       this.#giving.set(operation, { worker, resolve: keep, reject: () => {} });
-      const deadline = setTimeout(() => worker.kill(), limitMs);
-      this.#leaving.set(worker, { deadline, gone: () => resolve(outcome) });
+      this.#leaving.set(worker, { deadline: this.#deadline(worker, limitMs), gone: () => resolve(outcome) });
       worker.send({ type: 'give', operation, shares, leave: { seconds: drainSeconds } });
     });
+  }
+
+  /** Kills a worker that does not leave. One whose broker is away cannot give anything: it is given the time again. */
+  #deadline(worker: WorkerProcess, limitMs: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      const leaving = this.#leaving.get(worker);
+      if (worker.row.brokerState === 'up' || leaving === undefined) worker.kill();
+      else leaving.deadline = this.#deadline(worker, limitMs);
+    }, limitMs);
   }
 
   gave(operation: number, given: Given): void {

@@ -60,12 +60,19 @@ export class Giver {
   private readonly gateway: Gateway;
   private readonly handOver: HandOver;
   private readonly send: (message: ToPrimary) => void;
+  private readonly stepLimitMs: number;
   private readonly batches = new Map<string, Batch>();
 
-  constructor(gateway: Gateway, handOver: HandOver, send: (message: ToPrimary) => void) {
+  constructor(
+    gateway: Gateway,
+    handOver: HandOver,
+    send: (message: ToPrimary) => void,
+    stepLimitMs: number = STEP_LIMIT_MS,
+  ) {
     this.gateway = gateway;
     this.handOver = handOver;
     this.send = send;
+    this.stepLimitMs = stepLimitMs;
   }
 
   /** Moves open connections, `BATCH_SIZE` at most, to the worker in `slot`. Never rejects. */
@@ -177,7 +184,7 @@ export class Giver {
     const deadline = setTimeout(() => {
       batch.refused ??= why;
       batch.wake?.();
-    }, STEP_LIMIT_MS);
+    }, this.stepLimitMs);
     while (!done() && batch.refused === null) {
       await new Promise<void>((resolve) => {
         batch.wake = resolve;

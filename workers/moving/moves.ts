@@ -3,7 +3,7 @@
 // `give` is what the primary asks for: shares of the connections for other workers, or all of them when this worker is to leave.
 // Held connections go in batches through the fence (giver.ts), two batches at a time so that one is under way while the
 // other waits for its answers. Those between two requests go as they are, descriptor and time left; those in the middle of one are
-// waited for. What does not go in several passes stays.
+// waited for. What does not go in several passes stays. While the broker is away nothing moves and nothing is given up.
 
 import type { CargoOfKind, Descriptor, Share, ToPrimary, ToWorker } from '../../src/ipc.ts';
 import type { Admission } from '../admission.ts';
@@ -14,8 +14,8 @@ import { BATCH_SIZE, Giver } from './giver.ts';
 import { HandOver } from './hand-over.ts';
 import { Taker } from './taker.ts';
 
-/** Passes that leave as many as there were, after which what is left stays. */
-const VAIN_PASSES = 4;
+/** Passes that leave as many as there were: after so long what is left stays. A taker that has died is replaced by then. */
+const VAIN_LIMIT_MS = 3_000;
 /** Between two passes: outboxes empty, requests are answered. */
 const PASS_PAUSE_MS = 100;
 const BATCHES_AT_ONCE = 2;
@@ -25,6 +25,9 @@ const DEADLINE_MS = 10_000;
 export interface MovesOptions {
   send(message: ToPrimary, descriptor?: Descriptor): void;
   adopt(descriptor: Descriptor): Wire;
+  /** For tests; see giver.ts and above. */
+  stepLimitMs?: number;
+  vainLimitMs?: number;
 }
 
 /** What is left to give to one worker. */
@@ -35,20 +38,22 @@ interface Taking {
 
 export class Moves {
   private readonly gateway: Gateway;
+  private readonly vainLimitMs: number;
   private readonly handOver: HandOver;
   private readonly giver: Giver;
   private readonly taker: Taker;
 
-  constructor(gateway: Gateway, admission: Admission, { send, adopt }: MovesOptions) {
+  constructor(gateway: Gateway, admission: Admission, { send, adopt, stepLimitMs, vainLimitMs }: MovesOptions) {
     const admit = (wire: Wire): Connection | null => admission.adopt(wire);
     this.gateway = gateway;
+    this.vainLimitMs = vainLimitMs ?? VAIN_LIMIT_MS;
     this.handOver = new HandOver(gateway, {
       send,
       adopt,
       admit,
       takeHeld: (cargo, wire) => this.taker.take(cargo, wire),
     });
-    this.giver = new Giver(gateway, this.handOver, send);
+    this.giver = new Giver(gateway, this.handOver, send, stepLimitMs);
     this.taker = new Taker(gateway, {
       say: (batch, step) => send({ type: 'batch', batch, to: 0, step }),
       hasRoom: (count) => admission.hasRoom(count),
@@ -80,13 +85,14 @@ export class Moves {
     const takers = shares.map(({ to, count }) => ({ to, left: count ?? Number.POSITIVE_INFINITY }));
     let moved = 0;
     let fewest = Number.POSITIVE_INFINITY;
-    for (let vain = 0; vain < VAIN_PASSES; ) {
+    for (let gainedAt = performance.now(); performance.now() - gainedAt < this.vainLimitMs; ) {
       const held = this.find(isHeld, leftOf(takers));
       if (everything) this.giveIdle(takers);
       moved += await this.giveHeld(held, takers);
       const left = this.find(everything ? isAny : isHeld, leftOf(takers)).length;
       if (left === 0) break;
-      vain = left < fewest ? 0 : vain + 1;
+      // Without the broker there is no fence and so no move: they stay here until it is back.
+      if (left < fewest || this.gateway.broker.state !== 'up') gainedAt = performance.now();
       fewest = Math.min(fewest, left);
       await new Promise((resolve) => setTimeout(resolve, PASS_PAUSE_MS));
     }

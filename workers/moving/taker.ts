@@ -56,7 +56,7 @@ export class Taker {
       this.options.say(batch, { kind: 'refused', why });
       return;
     }
-    const deadline = setTimeout(() => this.onOver(batch), BATCH_DEADLINE_MS);
+    const deadline = setTimeout(() => this.onOver(batch), BATCH_DEADLINE_MS).unref();
     this.batches.set(batch, { states, places: [], deadline });
     this.options.say(batch, { kind: 'accepted' });
   }

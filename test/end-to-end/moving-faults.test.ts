@@ -1,0 +1,133 @@
+// Processes and the broker that go away in the middle of a move, for real: what is closed is what the killed process held or was
+// being given, and all others are right.
+
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { startRedis } from '../harness/redis.ts';
+import { openStreams, type SseClient } from '../harness/sse-client.ts';
+import { waitUntil } from '../harness/wait.ts';
+
+const CLIENTS = 400;
+/** A batch, and what waits behind it. */
+const ON_THEIR_WAY = 128;
+
+const gateways: GatewayProcess[] = [];
+
+async function start(env: Record<string, string> = {}): Promise<{ gateway: GatewayProcess; clients: SseClient[] }> {
+  const gateway = await startGateway({ env: { LONGWIRE_WORKERS: '1', LONGWIRE_DRAIN_SECONDS: '1', ...env } });
+  gateways.push(gateway);
+  const clients = await openStreams(gateway.publicPort, ...Array.from({ length: CLIENTS }, () => '/sse/all'));
+  return { gateway, clients };
+}
+
+/** Begins to replace the only worker, and resolves with the process ids of the old one and of the new one once that is ready. */
+async function beginReplacing(gateway: GatewayProcess): Promise<{ former: number; next: number }> {
+  const [former] = await gateway.workerPids();
+  gateway.signal('SIGHUP');
+  const ready = () => gateway.logged('worker is ready').find(({ generation }) => generation === 2);
+  await waitUntil(() => ready() !== undefined, 'the new worker');
+  return { former: former as number, next: ready()?.pid as number };
+}
+
+/** Those that are still open get everything from now on, once and in order; and the gateway holds them and nothing else. */
+async function checkSurvivors(gateway: GatewayProcess, clients: readonly SseClient[]): Promise<number> {
+  const before = clients.map(({ events }) => events.length);
+  for (let i = 0; i < 5; i++) await gateway.publish('all', `after ${i}`);
+  const survivors = clients.filter(({ connection }) => connection.ending === 'none');
+  for (const client of survivors) {
+    const seen = before[clients.indexOf(client)] as number;
+    assert.deepEqual(
+      (await client.data(seen + 5)).slice(seen),
+      [0, 1, 2, 3, 4].map((i) => `after ${i}`),
+    );
+  }
+  await gateway.metricReaches('longwire_connections', { transport: 'sse' }, survivors.length);
+  await gateway.metricReaches('longwire_subscriptions', {}, survivors.length);
+  return survivors.length;
+}
+
+async function settled(gateway: GatewayProcess): Promise<void> {
+  await waitUntil(
+    () => gateway.logged('operation is done').length + gateway.logged('operation has failed').length > 0,
+    () => `the operation to end: ${gateway.log.slice(-2_000)}`,
+    30_000,
+  );
+}
+
+describe('in the middle of a move', () => {
+  after(async () => {
+    for (const gateway of gateways) await gateway.kill();
+  });
+
+  it('the giver is killed: what it had given lives on', async () => {
+    const { gateway, clients } = await start();
+    const { former } = await beginReplacing(gateway);
+    await waitUntil(
+      async () => held(await gateway.workers()) > 0 || gateway.logged('left').length > 0,
+      'the first to have moved',
+    );
+    try {
+      process.kill(former, 'SIGKILL');
+    } catch {
+      // It was quicker and has left: then everybody must be there.
+    }
+    await settled(gateway);
+    await checkSurvivors(gateway, clients);
+  });
+
+  it('the taker is killed: the giver goes on, and gives them to its replacement', async () => {
+    const { gateway, clients } = await start();
+    const { next } = await beginReplacing(gateway);
+    process.kill(next, 'SIGKILL');
+    await settled(gateway);
+    const survivors = await checkSurvivors(gateway, clients);
+    // Given to the killed one, or on its way to it: nobody else is closed.
+    const moved = (await gateway.metrics()).value('longwire_moved_total', { direction: 'out' });
+    const withTheKilled = moved - survivors;
+    assert.ok(CLIENTS - survivors <= withTheKilled + ON_THEIR_WAY, `${survivors} are open, ${moved} have moved`);
+    assert.equal((await gateway.workers()).length, 1);
+  });
+
+  it('the new worker dies before it is ready: the old one serves on and nothing has changed', async () => {
+    const { gateway, clients } = await start();
+    const [former] = await gateway.workerPids();
+    gateway.signal('SIGHUP');
+    let next: number | null = null;
+    await waitUntil(async () => {
+      next = (await gateway.workers()).find(({ state }) => state === 'starting')?.pid ?? null;
+      return next !== null;
+    }, 'the new worker to start');
+    process.kill(next as unknown as number, 'SIGKILL');
+    await settled(gateway);
+    assert.equal(gateway.logged('operation has failed').length, 1);
+    assert.deepEqual(await gateway.workerPids(), [former]);
+    assert.equal(await checkSurvivors(gateway, clients), CLIENTS);
+  });
+
+  it('Redis is away: nobody is closed, and they move once it is back', async () => {
+    const redis = await startRedis();
+    try {
+      const { gateway, clients } = await start({ REDIS_URL: redis.url });
+      redis.pause();
+      const { former } = await beginReplacing(gateway);
+      await waitUntil(
+        () => gateway.logged('a batch of connections was not moved').length > 0,
+        'a batch to be called off',
+      );
+      assert.ok((await gateway.workers()).some(({ pid, state }) => pid === former && state === 'leaving'));
+      redis.resume();
+      await settled(gateway);
+      await waitUntil(async () => (await gateway.readiness()) === 200, 'the gateway to be ready');
+      assert.equal(await checkSurvivors(gateway, clients), CLIENTS);
+    } finally {
+      await redis.stop();
+    }
+  });
+});
+
+function held(workers: { generation: number; connections: Record<string, number> }[]): number {
+  return workers
+    .filter(({ generation }) => generation === 2)
+    .reduce((sum, { connections }) => sum + (connections.sse ?? 0), 0);
+}

@@ -1,0 +1,339 @@
+// Moves between two workers in one process, over the primary's own parts: every step of a batch can be cut, one test a step.
+//
+// What must hold whatever is cut: a connection is served by one of the two or closed, it has had every publication once and
+// in order up to there, and neither side keeps a place, a publication or a subscription that nobody needs.
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Descriptor, ToPrimary, ToWorker } from '../../../src/ipc.ts';
+import { Batches } from '../../../src/primary/batches.ts';
+import { HandOvers, type Party } from '../../../src/primary/hand-overs.ts';
+import { Publication } from '../../../src/publication.ts';
+import { Admission } from '../../../workers/admission.ts';
+import { Connection } from '../../../workers/connection.ts';
+import type { Gateway } from '../../../workers/gateway.ts';
+import { Moves } from '../../../workers/moving/moves.ts';
+import type { Wire } from '../../../workers/wire/wire.ts';
+import { waitUntil } from '../../harness/wait.ts';
+import { makeGateway, type StandInBroker } from '../gateways.ts';
+import { MemoryWire } from '../memory-wire.ts';
+import { closedOf, get } from '../peers.ts';
+
+/** What is said on the way, for a test to cut: 'offer', 'accepted', 'fenced', 'over', 'take', 'taken', 'handed-over', … */
+type Cut = (word: string) => boolean;
+
+class Worker implements Party {
+  readonly gateway: Gateway;
+  readonly broker: StandInBroker;
+  readonly admission: Admission;
+  readonly moves: Moves;
+  cut: Cut = () => false;
+
+  constructor(slot: number, rig: Rig) {
+    ({ gateway: this.gateway, broker: this.broker } = makeGateway());
+    this.admission = new Admission(
+      this.gateway,
+      1_000,
+      { host: '127.0.0.1', port: 0, reusePort: false, kind: 'handle' },
+      () => {},
+    );
+    this.moves = new Moves(this.gateway, this.admission, {
+      send: (message, descriptor) => rig.onMessage(this, message, descriptor ?? null),
+      // In one process the descriptor is the wire's other end, and adopting it is another wire over that.
+      adopt: (descriptor) => (descriptor as SharedWire).twin(),
+      stepLimitMs: 50,
+      vainLimitMs: 400,
+    });
+    this.broker.onPublish = async () => rig.deliver(slot);
+  }
+
+  // The primary says something to it.
+
+  send(message: ToWorker): void {
+    const word = message.type === 'batch' ? message.step.kind : message.type;
+    if (this.cut(word)) return;
+    if (message.type === 'take' || message.type === 'handed-over' || message.type === 'batch') {
+      queueMicrotask(() => this.moves.onMessage(message, null));
+    }
+  }
+
+  sendDescriptor(message: ToWorker, descriptor: Descriptor): boolean {
+    if (this.cut(message.type)) return true;
+    if (message.type === 'take') queueMicrotask(() => this.moves.onMessage(message, descriptor));
+    return true;
+  }
+
+  /** Connections that are held here, and served. */
+  get open(): Connection[] {
+    const found: Connection[] = [];
+    this.gateway.wheel.forEach((timed) => {
+      if (timed instanceof Connection && timed.state === 'open') found.push(timed);
+    });
+    return found;
+  }
+}
+
+/** A wire whose descriptor is itself; its twin writes to the same peer. */
+class SharedWire extends MemoryWire implements Descriptor {
+  readonly read: Buffer[];
+
+  constructor(read: Buffer[] = []) {
+    super();
+    this.read = read;
+  }
+
+  override write(buffer: Buffer): void {
+    if (this.state === 'open' && !this.full) this.read.push(Buffer.from(buffer));
+    super.write(buffer);
+  }
+
+  override share() {
+    return super.share() === null ? null : { descriptor: this as Descriptor, unread: null };
+  }
+
+  close(): void {}
+
+  twin(): Wire {
+    return new SharedWire(this.read);
+  }
+}
+
+class Rig {
+  readonly batches = new Batches();
+  readonly handOvers = new HandOvers(50);
+  readonly giver: Worker;
+  readonly taker: Worker;
+  readonly wires: SharedWire[] = [];
+  /** What the giver, the taker, or the primary for them says. */
+  cut: Cut = () => false;
+  /** Whether publications, fences among them, come to the one and the other. */
+  reaches = { giver: true, taker: true };
+  private number = 0;
+
+  constructor() {
+    this.giver = new Worker(1, this);
+    this.taker = new Worker(2, this);
+  }
+
+  onMessage(from: Worker, message: ToPrimary, descriptor: Descriptor | null): void {
+    if (this.cut(message.type === 'batch' ? message.step.kind : message.type)) return;
+    const to = from === this.giver ? this.taker : this.giver;
+    if (message.type === 'batch') this.batches.pass(from, message.batch, message.step, to);
+    else if (message.type === 'hand-over') this.handOvers.pass(from, message.number, to, message.cargo, descriptor);
+    else if (message.type === 'taken') this.handOvers.taken(from, message.number, message.taken);
+  }
+
+  /** What the giver's broker was given comes back to both, as from any broker. */
+  deliver(slot: number): void {
+    const { broker } = slot === 1 ? this.giver : this.taker;
+    setImmediate(() => {
+      for (const { channel, payload } of broker.published.splice(0)) this.publish(channel, payload);
+    });
+  }
+
+  publish(channel: string, payload: Buffer): void {
+    if (this.reaches.giver) this.giver.gateway.onPublication(new Publication(channel, payload));
+    if (this.reaches.taker) this.taker.gateway.onPublication(new Publication(channel, payload));
+  }
+
+  /** Publishes a number to everybody. */
+  next(): void {
+    this.publish('all', Buffer.from(`#${++this.number}#`));
+  }
+
+  connect(count: number, target = '/sse/all'): void {
+    for (let i = 0; i < count; i++) {
+      const wire = new SharedWire();
+      this.wires.push(wire);
+      const connection = this.giver.admission.adopt(wire);
+      assert.ok(connection !== null);
+      connection.start();
+      wire.send(get(target));
+    }
+  }
+
+  /** Numbers that a client has read. */
+  numbersOf(wire: SharedWire): number[] {
+    return [
+      ...Buffer.concat(wire.read)
+        .toString()
+        .matchAll(/#(\d+)#/g),
+    ].map(([, number]) => Number(number));
+  }
+
+  /** Fails unless all clients have had all numbers, and nothing is left over anywhere. */
+  check(expected: { giver: number; taker: number }): void {
+    const all = Array.from({ length: this.number }, (_, i) => i + 1);
+    for (const wire of this.wires) assert.deepEqual(this.numbersOf(wire), all);
+    this.checkLeftovers(expected);
+  }
+
+  checkLeftovers({ giver, taker }: { giver: number; taker: number }): void {
+    for (const [worker, count] of [
+      [this.giver, giver],
+      [this.taker, taker],
+    ] as const) {
+      assert.equal(worker.open.length, count);
+      assert.equal(worker.gateway.hub.subscriptionCount, count);
+      assert.equal(worker.admission.heldCount, count);
+      assert.equal(worker.gateway.keptBack.size, 0);
+    }
+    assert.equal(this.batches.underWayCount, 0);
+    assert.equal(this.handOvers.underWayCount, 0);
+  }
+
+  /** Gives everything, under a publication each turn, and lets what is under way end. */
+  async give(): Promise<{ moved: number; stayed: number }> {
+    const publishing = setInterval(() => this.next(), 1);
+    this.next();
+    const outcome = await this.giver.moves.give([{ to: 2, count: null }], true);
+    clearInterval(publishing);
+    this.next();
+    await waitUntil(() => this.handOvers.underWayCount === 0, 'hand-overs to end');
+    const waiting = () => this.giver.gateway.hub.waitingCount + this.taker.gateway.hub.waitingCount;
+    await waitUntil(() => waiting() === 0, 'fan-outs to end');
+    return outcome;
+  }
+}
+
+describe('a move', () => {
+  it('takes everything to the other worker, each publication once and in order', async () => {
+    const rig = new Rig();
+    rig.connect(150);
+    assert.deepEqual(await rig.give(), { moved: 150, stayed: 0 });
+    rig.check({ giver: 0, taker: 150 });
+    assert.deepEqual(closedOf(rig.giver.gateway), []);
+    assert.equal(rig.giver.gateway.counters.movedOut, 150);
+    assert.equal(rig.taker.gateway.counters.movedIn, 150);
+  });
+
+  it('keeps what is left of a heartbeat', async () => {
+    const rig = new Rig();
+    rig.connect(1);
+    const [before] = rig.giver.open;
+    assert.ok(before !== undefined);
+    rig.giver.gateway.wheel.schedule(before, 12_000);
+    await rig.give();
+    const [after] = rig.taker.open;
+    assert.ok(after !== undefined);
+    const left = rig.taker.gateway.wheel.remainingMs(after);
+    assert.ok(left > 10_000 && left <= 12_200, `${left}`);
+  });
+
+  it('takes what waits between two requests as well', async () => {
+    const rig = new Rig();
+    rig.connect(3, '/healthz');
+    const silent = rig.giver.admission.adopt(new SharedWire());
+    silent?.start();
+    assert.deepEqual(await rig.give(), { moved: 0, stayed: 0 });
+    assert.equal(rig.giver.admission.heldCount, 0);
+    assert.equal(rig.taker.admission.heldCount, 4);
+    assert.equal(rig.taker.gateway.counters.movedIn, 4);
+  });
+
+  it('leaves who does not read, and takes him once he does', async () => {
+    const rig = new Rig();
+    rig.connect(2);
+    const [slow] = rig.wires;
+    assert.ok(slow !== undefined);
+    slow.full = true;
+    rig.next();
+    assert.deepEqual(await rig.give(), { moved: 1, stayed: 1 });
+    rig.checkLeftovers({ giver: 1, taker: 1 });
+  });
+});
+
+describe('a step of a move that is cut', () => {
+  for (const word of ['offer', 'accepted', 'fenced']) {
+    it(`${word}: the giver goes on, and a later pass moves them`, async () => {
+      const rig = new Rig();
+      let left = 1;
+      rig.cut = (said) => said === word && left-- > 0;
+      rig.connect(5);
+      assert.deepEqual(await rig.give(), { moved: 5, stayed: 0 });
+      rig.check({ giver: 0, taker: 5 });
+    });
+  }
+
+  it('the fence does not come to the taker: the giver goes on with nothing missed', async () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.reaches.taker = false;
+    const outcome = await rig.give();
+    assert.deepEqual(outcome, { moved: 0, stayed: 5 });
+    rig.check({ giver: 5, taker: 0 });
+  });
+
+  it('the fence does not come to the giver: it goes on with nothing missed', async () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.reaches.giver = false;
+    const outcome = await rig.giver.moves.give([{ to: 2, count: null }], false);
+    assert.deepEqual(outcome, { moved: 0, stayed: 5 });
+    rig.reaches.giver = true;
+    rig.next();
+    rig.check({ giver: 5, taker: 0 });
+  });
+
+  it('the descriptor does not come to the taker, or its answer does not come back: that one is closed, the rest move', async () => {
+    for (const word of ['take', 'taken']) {
+      const rig = new Rig();
+      let left = 1;
+      const once = (said: string): boolean => said === word && left-- > 0;
+      if (word === 'take') rig.taker.cut = once;
+      else rig.cut = once;
+      rig.connect(5);
+      assert.equal((await rig.give()).moved, 4);
+      assert.deepEqual(closedOf(rig.giver.gateway), ['lost']);
+      assert.equal(rig.giver.open.length, 0);
+      assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
+    }
+  });
+
+  it('the taker has no room: they stay', async () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.taker.admission.stop();
+    assert.deepEqual(await rig.give(), { moved: 0, stayed: 5 });
+    rig.check({ giver: 5, taker: 0 });
+  });
+
+  it('the taker dies after it has accepted: they stay', async () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.cut = (said) => {
+      if (said !== 'fenced') return false;
+      setImmediate(() => rig.batches.takerLeft(rig.taker));
+      return true;
+    };
+    const outcome = await rig.giver.moves.give([{ to: 2, count: null }], false);
+    assert.deepEqual(outcome, { moved: 0, stayed: 5 });
+    assert.equal(rig.giver.open.length, 5);
+  });
+
+  it('the giver dies after the fence: the taker lets the places go', async () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.cut = (said) => said === 'hand-over' || said === 'over';
+    void rig.giver.moves.give([{ to: 2, count: null }], false);
+    await waitUntil(() => rig.taker.gateway.hub.subscriptionCount === 5, 'the places');
+    rig.next();
+    rig.batches.giverLeft(rig.giver);
+    await waitUntil(() => rig.taker.gateway.hub.subscriptionCount === 0, 'the places to be let go');
+    assert.equal(rig.taker.admission.heldCount, 0);
+    assert.equal(rig.taker.gateway.keptBack.size, 0);
+  });
+
+  it('too much is kept back: those are closed with their hint when they are served again, and nobody else is', async () => {
+    const rig = new Rig();
+    rig.connect(2);
+    rig.taker.cut = (said) => said === 'take';
+    const giving = rig.giver.moves.give([{ to: 2, count: null }], false);
+    await waitUntil(() => rig.giver.gateway.keptBack.size === 2, 'the fence');
+    for (let i = 0; i < 17; i++) rig.publish('all', Buffer.alloc(1024 * 1024, 'x'));
+    assert.equal(rig.giver.gateway.keptBack.size, 2);
+    await giving;
+    assert.deepEqual(closedOf(rig.giver.gateway), ['lost', 'lost']);
+    assert.equal(rig.giver.gateway.keptBack.size, 0);
+  });
+});
