@@ -63,6 +63,8 @@ export interface Config {
   headerLimit: number;
   /** Most channels on one connection. */
   channelLimit: number;
+  /** Most bytes that the embedded broker's history holds. */
+  historyLimitBytes: number;
   /** The JSON file of the namespaces; empty for none. */
   namespaces: string;
   /** What that file says. */

@@ -248,6 +248,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
   ),
   headerLimit: knob('LONGWIRE_HEADER_LIMIT', '100', whole(1, 1000), 'Most header fields in one head. Over it: 431.'),
   channelLimit: knob('LONGWIRE_CHANNEL_LIMIT', '64', whole(1, 1024), 'Most channels on one connection.'),
+  historyLimitBytes: knob(
+    'LONGWIRE_HISTORY_LIMIT_BYTES',
+    String(64 * MIB),
+    whole(MIB, 64 * 1024 * MIB, 'bytes'),
+    'Most that the histories of the embedded broker hold, all channels together. Beyond it the oldest are forgotten, which is a gap.',
+  ),
   namespaces: knob(
     'LONGWIRE_NAMESPACES',
     '',

@@ -63,7 +63,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     connectionLimit: limits.perWorker,
     tls,
     table,
-    relay: new Relay(log),
+    relay: new Relay(log, undefined, config.historyLimitBytes),
     log,
   });
   const fleet = new Fleet(supervisor, table, () => reread(config, log), log);

@@ -146,7 +146,7 @@ async function brokerMaker({ worker, config }: Assignment, log: Log): Promise<(r
           process.exit(70);
         },
       );
-      const broker = new MemoryBroker(link, receiver);
+      const broker = new MemoryBroker(link, receiver, config.channelOptions);
       return broker;
     };
   }

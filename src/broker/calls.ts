@@ -30,6 +30,8 @@ export interface Call {
   /** Whoever has sent them may let go of them, so that they do not outlive the turn. */
   publications: readonly Publication[];
   readonly bytes: number;
+  /** How many publications it has. */
+  readonly count: number;
   state: 'waiting' | 'settled';
   readonly resolve: (taken: Taken) => void;
   readonly reject: (error: LongwireError) => void;
@@ -95,7 +97,14 @@ export class Calls {
     this.#callsInFlight++;
     this.#bytesInFlight += bytes;
     return new Promise((resolve, reject) => {
-      this.#gathered().calls.push({ publications, bytes, state: 'waiting', resolve, reject });
+      this.#gathered().calls.push({
+        publications,
+        bytes,
+        count: publications.length,
+        state: 'waiting',
+        resolve,
+        reject,
+      });
     });
   }
 

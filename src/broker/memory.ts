@@ -10,20 +10,26 @@
 // Cost a publication: its bytes are copied to the primary once and from there once to each worker. Made for trying the
 // gateway and for one box with modest traffic; Redis is for the rest.
 
+import { type Namespaces, NamespaceTable, NO_NAMESPACES } from '../../config/namespaces.ts';
 import { LongwireError } from '../errors.ts';
+import type { Position } from '../position.ts';
 import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
 import type { Broker, BrokerReceiver, HistoryStore, Taken } from './broker.ts';
 import { type Batch, Calls } from './calls.ts';
-import { packedBytes, packPublications, unpackPublications } from './packed.ts';
+import { MemoryHistory } from './memory-history.ts';
+import { packedBytes, packPublications, type Retention, unpackPublications } from './packed.ts';
 import { type FrameKind, FrameWriter } from './relay-frames.ts';
 import type { FramePort } from './relay-link.ts';
 
 export class MemoryBroker implements Broker {
   readonly name = 'memory';
-  readonly history: HistoryStore | null = null;
   readonly #port: FramePort;
   readonly #frames = new FrameWriter();
+  readonly #namespaces: NamespaceTable;
+  readonly #history: MemoryHistory;
+  /** Of the primary's history. */
+  #epoch = '';
   readonly #receiver: BrokerReceiver;
   readonly #calls: Calls;
   readonly #deliver: (publication: Publication) => void;
@@ -31,11 +37,17 @@ export class MemoryBroker implements Broker {
   #stopped = false;
   #roundTripSeconds = 0;
 
-  constructor(port: FramePort, receiver: BrokerReceiver) {
+  constructor(port: FramePort, receiver: BrokerReceiver, namespaces: Namespaces = NO_NAMESPACES) {
     this.#port = port;
     this.#receiver = receiver;
+    this.#namespaces = new NamespaceTable(namespaces);
+    this.#history = new MemoryHistory(port, this.#frames);
     this.#deliver = (publication) => receiver.onPublication(publication);
     this.#calls = new Calls((batch) => this.#send(batch));
+  }
+
+  get history(): HistoryStore | null {
+    return this.#namespaces.hasHistory ? this.#history : null;
   }
 
   get state(): BrokerState {
@@ -47,7 +59,14 @@ export class MemoryBroker implements Broker {
     return this.#roundTripSeconds;
   }
 
+  /** Where there is history, resolves once it is known where that stands: what comes before is for nobody here. */
   async start(): Promise<void> {
+    while (this.#namespaces.hasHistory && this.#epoch === '') {
+      const state = await this.#history.where().catch(() => null);
+      if (state === null) continue;
+      this.#epoch = state.epoch;
+      this.#receiver.onHistory(state);
+    }
     this.#setState('up');
   }
 
@@ -62,13 +81,33 @@ export class MemoryBroker implements Broker {
   receive(kind: FrameKind, call: number, body: Buffer): void {
     if (this.#stopped) return;
     if (kind === 'publications') {
-      unpackPublications(body, this.#deliver);
-    } else if (kind === 'published') {
+      if (this.#namespaces.hasHistory && this.#epoch === '') return;
+      unpackPublications(body, this.#deliver, this.#epoch);
+    } else if (kind === 'published' || kind === 'placed') {
       const batch = this.#calls.take(call);
       if (batch === null) return;
       this.#roundTripSeconds = (performance.now() - batch.sentAt) / 1000;
-      const refusal = body.toString();
-      this.#calls.settleBatch(batch, refusal === '' ? null : new LongwireError('unavailable', refusal));
+      if (kind === 'placed') this.#settlePlaced(batch, body);
+      else this.#settle(batch, body.toString());
+    } else if (kind === 'told') {
+      this.#history.receive(call, body);
+    }
+  }
+
+  #settle(batch: Batch, refusal: string): void {
+    this.#calls.settleBatch(batch, refusal === '' ? null : new LongwireError('unavailable', refusal));
+  }
+
+  /** Every publication has its offset in `body`, in their order. */
+  #settlePlaced({ calls }: Batch, body: Buffer): void {
+    let at = 0;
+    for (const call of calls) {
+      const taken: (Position | null)[] = [];
+      for (const end = at + 8 * call.count; at < end; at += 8) {
+        const offset = body.readDoubleLE(at);
+        taken.push(offset === 0 ? null : { epoch: this.#epoch, offset });
+      }
+      this.#calls.settle(call, null, taken);
     }
   }
 
@@ -81,9 +120,19 @@ export class MemoryBroker implements Broker {
   #send(batch: Batch): void {
     const publications = batch.calls.flatMap((call) => call.publications);
     for (const call of batch.calls) call.publications = NONE;
-    packPublications(this.#frames.add('publish', batch.number, packedBytes(publications)), publications);
+    const stores = publications.some(({ channel, idempotencyKey }) => {
+      return idempotencyKey !== null || this.#retentionOf(channel) !== null;
+    });
+    const bytes = packedBytes(publications, this.#retentionOf);
+    const body = this.#frames.add(stores ? 'store' : 'publish', batch.number, bytes);
+    packPublications(body, publications, this.#retentionOf);
     if (!this.#port.send(this.#frames.take())) this.#frames.leave();
   }
+
+  readonly #retentionOf = (channel: string): Retention | null => {
+    const options = this.#namespaces.of(channel);
+    return options.historySize > 0 ? options : null;
+  };
 
   #setState(state: BrokerState): void {
     if (state === this.#state) return;

@@ -4,6 +4,10 @@
 //   publish       worker → primary   `call` names it; body: packed publications (packed.ts). Answered by `published`.
 //   publications  primary → worker   `call` is 0; body: packed publications, in the one order that all workers see.
 //   published     primary → worker   the outcome of `call`; body: empty when it was relayed to every worker, else why not.
+//   store         worker → primary   as `publish`, with places in the history to be given. Answered by `placed`, or `published`.
+//   placed        primary → worker   `call` was relayed; body: f64 offset for each of its publications, 0 for none.
+//   ask           worker → primary   of the history; body: JSON, see memory-history.ts. Answered by `told`.
+//   told          primary → worker   body: u32 length of a JSON head · head · packed publications.
 // A further kind is a line in `KINDS` here and a case where the frames of its direction are taken.
 //
 // Bytes are written and read in place: a writer gathers frames in one buffer that serves again once the kernel has taken
@@ -12,12 +16,15 @@
 
 import { IN_FLIGHT_LIMIT_BYTES } from './calls.ts';
 
-export const KINDS = { publish: 1, publications: 2, published: 3 } as const;
+export const KINDS = { publish: 1, publications: 2, published: 3, store: 4, placed: 5, ask: 6, told: 7 } as const;
 
 export type FrameKind = keyof typeof KINDS;
 
 /** Takes one frame. `body` may be overwritten after the call. */
 export type FrameTaker = (kind: FrameKind, call: number, body: Buffer) => void;
+
+/** What a `told` frame's body begins with. */
+export const LENGTH_OF_HEAD_BYTES = 4;
 
 const LENGTH_BYTES = 4;
 const HEAD_BYTES = LENGTH_BYTES + 5;

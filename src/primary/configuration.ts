@@ -24,6 +24,7 @@ const FIXED_FIELDS = [
   'tlsKey',
   'redisUrl',
   'redisPrefix',
+  'historyLimitBytes',
   'workers',
   'accept',
   'maxConnections',

@@ -3,14 +3,14 @@
 import type { Config } from '../../config/config.ts';
 import { KNOBS } from '../../config/knobs.ts';
 import type { Fault } from '../../config/load.ts';
-import { type Namespaces, NamespaceTable, NO_NAMESPACES } from '../../config/namespaces.ts';
+import { type Namespaces, NO_NAMESPACES } from '../../config/namespaces.ts';
 import { parseNamespaces } from '../../config/parse-namespaces.ts';
 import { errorText } from '../errors.ts';
 import { readBounded } from './bounded-file.ts';
 
 /** @returns what the file says, every default where none is named, or all its faults by place. */
 export function readNamespaces(
-  config: Pick<Config, 'namespaces' | 'payloadLimitBytes' | 'redisUrl'>,
+  config: Pick<Config, 'namespaces' | 'payloadLimitBytes'>,
 ): { namespaces: Namespaces } | { faults: Fault[] } {
   const { namespaces: file, payloadLimitBytes } = config;
   if (file === '') return { namespaces: NO_NAMESPACES };
@@ -22,10 +22,7 @@ export function readNamespaces(
     return { faults: [fault(knob, file, `must be a file that this user can read (${errorText(thrown)})`)] };
   }
   const parsed = parseNamespaces(text, payloadLimitBytes);
-  if ('namespaces' in parsed) {
-    if (config.redisUrl !== '' || !new NamespaceTable(parsed.namespaces).hasHistory) return parsed;
-    return { faults: [fault(knob, file, `must give no channel history without ${KNOBS.redisUrl.environment}`)] };
-  }
+  if ('namespaces' in parsed) return parsed;
   return {
     faults: parsed.faults.map(({ path, value, problem }) =>
       path === '' ? fault(knob, file, problem) : fault(`${file}: ${path}`, value, problem),

@@ -10,15 +10,24 @@
 //
 // Cost: a copy of what is published, and one write of it a worker and turn; a worker that is behind takes a copy of its own.
 
+import type { Question } from '../broker/memory-history.ts';
+import { packedBytes, packPublications, type Retention } from '../broker/packed.ts';
 import { type FrameKind, FrameWriter, GATHER_BYTES } from '../broker/relay-frames.ts';
 import type { FramePort } from '../broker/relay-link.ts';
+import { MARK_CHANNEL } from '../channel.ts';
 import type { Log } from '../log.ts';
+import { Publication } from '../publication.ts';
+import { answerQuestion } from './history-answers.ts';
+import { HistoryLog } from './history-log.ts';
 
 /** Most bytes that may wait for one worker to read them: the hard limit that Redis has for a subscriber. */
 const BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024;
 
 /** A refusal is logged at most once in this time. */
 const LOG_PERIOD_MS = 5_000;
+
+/** How often the history lets go of what has expired: expired publications are never told, only held that long. */
+const SWEEP_MS = 10_000;
 
 interface Member {
   /** The worker's slot, for the log: a slot has two members while its worker is replaced. */
@@ -33,12 +42,16 @@ export class Relay {
   /** What this turn has brought. */
   readonly #publications = new FrameWriter();
   readonly #answer = new FrameWriter();
-  #answers: { member: Member; call: number }[] = [];
+  /** `offsets` are those of what the history took; null where it was not asked to. */
+  #answers: { member: Member; call: number; offsets: readonly number[] | null }[] = [];
+  readonly #history: HistoryLog;
   #immediate: NodeJS.Immediate | null = null;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(log: Log, backlogLimitBytes: number = BACKLOG_LIMIT_BYTES) {
+  constructor(log: Log, backlogLimitBytes: number = BACKLOG_LIMIT_BYTES, historyLimitBytes: number = 0) {
     this.#log = log;
+    this.#history = new HistoryLog(historyLimitBytes);
+    setInterval(() => this.#history.sweep(), SWEEP_MS).unref();
     this.#backlogLimitBytes = backlogLimitBytes;
   }
 
@@ -68,7 +81,11 @@ export class Relay {
    */
   receive(id: number, kind: FrameKind, call: number, body: Buffer): void {
     const publisher = this.#members.get(id);
-    if (publisher === undefined || kind !== 'publish') {
+    if (publisher !== undefined && kind === 'ask') {
+      this.#answerQuestion(publisher, call, JSON.parse(body.toString()));
+      return;
+    }
+    if (publisher === undefined || (kind !== 'publish' && kind !== 'store')) {
       this.#log.warn('the relay was sent what it does not expect', { member: id, kind });
       return;
     }
@@ -77,9 +94,38 @@ export class Relay {
       this.#refuse(publisher, call, behind);
       return;
     }
+    if (kind === 'publish') {
+      this.#gather(body);
+      this.#answers.push({ member: publisher, call, offsets: null });
+    } else {
+      const { relayed, offsets } = this.#history.take(body);
+      this.#gather(relayed);
+      this.#answers.push({ member: publisher, call, offsets });
+    }
+    this.#flushSoon();
+  }
+
+  /** Everything that was published before is sent first, so that nobody reads what they were not yet sent. */
+  #answerQuestion({ port }: Member, call: number, question: Question): void {
+    if (question.what === 'mark') this.#mark();
+    this.#flush();
+    answerQuestion(this.#history, question, this.#answer, call);
+    if (!port.send(this.#answer.take())) this.#answer.leave();
+  }
+
+  #mark(): void {
+    const mark = [new Publication(MARK_CHANNEL, Buffer.alloc(0))];
+    const packed = Buffer.alloc(packedBytes(mark, unkept));
+    packPublications(packed, mark, unkept);
+    this.#gather(this.#history.take(packed).relayed);
+  }
+
+  #gather(body: Buffer): void {
     if (!this.#publications.fits(body.length)) this.#flush();
     if (body.length > 0) body.copy(this.#publications.add('publications', 0, body.length));
-    this.#answers.push({ member: publisher, call });
+  }
+
+  #flushSoon(): void {
     if (this.#publications.bytes >= GATHER_BYTES) this.#flush();
     else this.#immediate ??= setImmediate(() => this.#flush());
   }
@@ -111,7 +157,10 @@ export class Relay {
     const answers = this.#answers;
     this.#answers = [];
     if (this.#publications.bytes > 0) this.#sendToAll();
-    for (const { member, call } of answers) this.#tell(member, call, '');
+    for (const { member, call, offsets } of answers) {
+      if (offsets === null) this.#tell(member, call, '');
+      else this.#send(member, 'placed', call, Buffer.from(Float64Array.from(offsets).buffer));
+    }
   }
 
   #sendToAll(): void {
@@ -122,9 +171,17 @@ export class Relay {
   }
 
   /** Answers a call: with why it was refused, or with nothing. */
-  #tell({ port }: Member, call: number, refusal: string): void {
-    const bytes = Buffer.from(refusal);
-    bytes.copy(this.#answer.add('published', call, bytes.length));
+  #tell(member: Member, call: number, refusal: string): void {
+    this.#send(member, 'published', call, Buffer.from(refusal));
+  }
+
+  #send({ port }: Member, kind: FrameKind, call: number, bytes: Buffer): void {
+    bytes.copy(this.#answer.add(kind, call, bytes.length));
     if (!port.send(this.#answer.take())) this.#answer.leave();
   }
+}
+
+/** A mark takes an offset and is not kept. */
+function unkept(): Retention {
+  return { historySize: 0, historyTtlSeconds: 0 };
 }

@@ -1,11 +1,11 @@
-// The history through the backend's API, on a real Redis: places of publications, pages of them, and honest errors.
+// The history through the backend's API, on both brokers: places of publications, pages of them, and honest errors.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { type GatewayProcess, runGateway, startGateway } from '../harness/gateway.ts';
+import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { type RedisServer, startRedis } from '../harness/redis.ts';
 
 interface Page {
@@ -14,114 +14,110 @@ interface Page {
   epoch: string;
 }
 
-describe('history through the API', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'longwire-history-'));
-  const file = join(folder, 'namespaces.json');
-  writeFileSync(file, '{"namespaces":{"chat":{"history_size":5,"history_ttl_seconds":60}}}');
-  let redis: RedisServer;
-  let gateway: GatewayProcess;
+for (const broker of ['embedded', 'Redis']) {
+  describe(`history through the API, ${broker} broker`, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'longwire-history-'));
+    const file = join(folder, 'namespaces.json');
+    writeFileSync(file, '{"namespaces":{"chat":{"history_size":5,"history_ttl_seconds":60}}}');
+    let redis: RedisServer | null = null;
+    let gateway: GatewayProcess;
 
-  before(async () => {
-    redis = await startRedis();
-    gateway = await startGateway({ env: { REDIS_URL: redis.url, LONGWIRE_NAMESPACES: file } });
-  });
-  after(async () => {
-    await gateway.kill();
-    await redis.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
-
-  async function call<Result>(method: string, body: object): Promise<Result> {
-    const answer = await gateway.api(method, body);
-    assert.equal(answer.status, 200, answer.text);
-    return JSON.parse(answer.text).result;
-  }
-
-  async function refused(method: string, body: object, code: number, status: number, problem: RegExp): Promise<void> {
-    const answer = await gateway.api(method, body);
-    const { error } = JSON.parse(answer.text);
-    assert.deepEqual([error?.code, answer.status], [code, status], answer.text);
-    assert.match(error.message, problem);
-  }
-
-  const data = (page: Page): string[] => page.publications.map((publication) => publication.data);
-
-  it('says where each publication is', async () => {
-    const first = await call<Page>('publish', { channel: 'chat:a', data: '1', event: 'e', id: 'i' });
-    assert.ok(first.offset > 0 && first.epoch.length > 0);
-    const { responses } = await call<{ responses: object[] }>('broadcast', {
-      channels: ['chat:a', 'plain', 'chat:b'],
-      data: '2',
+    before(async () => {
+      redis = broker === 'Redis' ? await startRedis() : null;
+      gateway = await startGateway({ env: { REDIS_URL: redis?.url ?? '', LONGWIRE_NAMESPACES: file } });
     });
-    assert.deepEqual(responses, [
-      { result: { offset: first.offset + 1, epoch: first.epoch } },
-      { result: {} },
-      { result: { offset: first.offset + 2, epoch: first.epoch } },
-    ]);
-    const page = await call<Page>('history', { channel: 'chat:a', limit: -1 });
-    assert.deepEqual(page, {
-      publications: [
-        { data: '1', offset: first.offset, event: 'e', id: 'i' },
-        { data: '2', offset: first.offset + 1 },
-      ],
-      offset: first.offset + 2,
-      epoch: first.epoch,
+    after(async () => {
+      await gateway.kill();
+      await redis?.stop();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    async function call<Result>(method: string, body: object): Promise<Result> {
+      const answer = await gateway.api(method, body);
+      assert.equal(answer.status, 200, answer.text);
+      return JSON.parse(answer.text).result;
+    }
+
+    async function refused(method: string, body: object, code: number, status: number, problem: RegExp): Promise<void> {
+      const answer = await gateway.api(method, body);
+      const { error } = JSON.parse(answer.text);
+      assert.deepEqual([error?.code, answer.status], [code, status], answer.text);
+      assert.match(error.message, problem);
+    }
+
+    const data = (page: Page): string[] => page.publications.map((publication) => publication.data);
+
+    it('says where each publication is', async () => {
+      const first = await call<Page>('publish', { channel: 'chat:a', data: '1', event: 'e', id: 'i' });
+      assert.ok(first.offset > 0 && first.epoch.length > 0);
+      const { responses } = await call<{ responses: object[] }>('broadcast', {
+        channels: ['chat:a', 'plain', 'chat:b'],
+        data: '2',
+      });
+      assert.deepEqual(responses, [
+        { result: { offset: first.offset + 1, epoch: first.epoch } },
+        { result: {} },
+        { result: { offset: first.offset + 2, epoch: first.epoch } },
+      ]);
+      const page = await call<Page>('history', { channel: 'chat:a', limit: -1 });
+      assert.deepEqual(page, {
+        publications: [
+          { data: '1', offset: first.offset, event: 'e', id: 'i' },
+          { data: '2', offset: first.offset + 1 },
+        ],
+        offset: first.offset + 2,
+        epoch: first.epoch,
+      });
+    });
+
+    it('gives pages: a limit, from a position on, and from the newest back', async () => {
+      const since: { offset: number; epoch: string }[] = [];
+      for (const text of ['1', '2', '3', '4', '5', '6'])
+        since.push(await call('publish', { channel: 'chat:p', data: text }));
+      const page = (query: object) => call<Page>('history', { channel: 'chat:p', ...query });
+      assert.deepEqual(data(await page({})), []);
+      assert.deepEqual(data(await page({ limit: -1 })), ['2', '3', '4', '5', '6']);
+      assert.deepEqual(data(await page({ limit: 2 })), ['2', '3']);
+      assert.deepEqual(data(await page({ limit: 2, reverse: true })), ['6', '5']);
+      assert.deepEqual(data(await page({ limit: 2, since: since[2] })), ['4', '5']);
+      assert.deepEqual(data(await page({ limit: 2, since: since[3], reverse: true })), ['3', '2']);
+      assert.deepEqual(data(await page({ limit: -1, since: since[5] })), []);
+      assert.deepEqual(data(await page({ limit: -1, since: since[0] })), ['2', '3', '4', '5', '6']);
+      await call('publish', { channel: 'chat:p', data: '7' });
+      await refused('history', { channel: 'chat:p', limit: -1, since: since[0] }, 113, 409, /no longer in the history/);
+      await refused('history', { channel: 'chat:p', since: { offset: 1, epoch: 'other' } }, 113, 409, /no longer/);
+    });
+
+    it('gives bytes in base64', async () => {
+      await gateway.publish('chat:bytes', Buffer.from([0xff]));
+      const page = await call<Page>('history', { channel: 'chat:bytes', limit: 1 });
+      assert.deepEqual([page.publications[0]?.data, page.publications[0]?.encoding], ['/w==', 'base64']);
+    });
+
+    it('forgets a channel when told to', async () => {
+      const first = await call<Page>('publish', { channel: 'chat:r', data: '1' });
+      await call('publish', { channel: 'chat:r', data: '2' });
+      assert.deepEqual(await call('history_remove', { channel: 'chat:r' }), {});
+      assert.deepEqual(data(await call('history', { channel: 'chat:r', limit: -1 })), []);
+      await refused('history', { channel: 'chat:r', limit: -1, since: first }, 113, 409, /no longer/);
+    });
+
+    it('refuses what has no history or makes no sense', async () => {
+      for (const method of ['history', 'history_remove']) {
+        await refused(method, { channel: 'plain' }, 108, 400, /has no history/);
+        await refused(method, { channel: '' }, 107, 400, /must not be empty/);
+      }
+      for (const [query, problem] of [
+        [{ limit: 1.5 }, /limit/],
+        [{ limit: -2 }, /limit/],
+        [{ limit: '1' }, /limit/],
+        [{ reverse: 1 }, /reverse/],
+        [{ since: 7 }, /since/],
+        [{ since: { offset: -1, epoch: 'e' } }, /since/],
+        [{ since: { offset: 1 } }, /since/],
+      ] as const) {
+        await refused('history', { channel: 'chat:a', ...query }, 107, 400, problem);
+      }
     });
   });
-
-  it('gives pages: a limit, from a position on, and from the newest back', async () => {
-    const since: { offset: number; epoch: string }[] = [];
-    for (const text of ['1', '2', '3', '4', '5', '6'])
-      since.push(await call('publish', { channel: 'chat:p', data: text }));
-    const page = (query: object) => call<Page>('history', { channel: 'chat:p', ...query });
-    assert.deepEqual(data(await page({})), []);
-    assert.deepEqual(data(await page({ limit: -1 })), ['2', '3', '4', '5', '6']);
-    assert.deepEqual(data(await page({ limit: 2 })), ['2', '3']);
-    assert.deepEqual(data(await page({ limit: 2, reverse: true })), ['6', '5']);
-    assert.deepEqual(data(await page({ limit: 2, since: since[2] })), ['4', '5']);
-    assert.deepEqual(data(await page({ limit: 2, since: since[3], reverse: true })), ['3', '2']);
-    assert.deepEqual(data(await page({ limit: -1, since: since[5] })), []);
-    assert.deepEqual(data(await page({ limit: -1, since: since[0] })), ['2', '3', '4', '5', '6']);
-    await call('publish', { channel: 'chat:p', data: '7' });
-    await refused('history', { channel: 'chat:p', limit: -1, since: since[0] }, 113, 409, /no longer in the history/);
-    await refused('history', { channel: 'chat:p', since: { offset: 1, epoch: 'other' } }, 113, 409, /no longer/);
-  });
-
-  it('gives bytes in base64', async () => {
-    await gateway.publish('chat:bytes', Buffer.from([0xff]));
-    const page = await call<Page>('history', { channel: 'chat:bytes', limit: 1 });
-    assert.deepEqual([page.publications[0]?.data, page.publications[0]?.encoding], ['/w==', 'base64']);
-  });
-
-  it('forgets a channel when told to', async () => {
-    const first = await call<Page>('publish', { channel: 'chat:r', data: '1' });
-    await call('publish', { channel: 'chat:r', data: '2' });
-    assert.deepEqual(await call('history_remove', { channel: 'chat:r' }), {});
-    assert.deepEqual(data(await call('history', { channel: 'chat:r', limit: -1 })), []);
-    await refused('history', { channel: 'chat:r', limit: -1, since: first }, 113, 409, /no longer/);
-  });
-
-  it('refuses what has no history or makes no sense', async () => {
-    for (const method of ['history', 'history_remove']) {
-      await refused(method, { channel: 'plain' }, 108, 400, /has no history/);
-      await refused(method, { channel: '' }, 107, 400, /must not be empty/);
-    }
-    for (const [query, problem] of [
-      [{ limit: 1.5 }, /limit/],
-      [{ limit: -2 }, /limit/],
-      [{ limit: '1' }, /limit/],
-      [{ reverse: 1 }, /reverse/],
-      [{ since: 7 }, /since/],
-      [{ since: { offset: -1, epoch: 'e' } }, /since/],
-      [{ since: { offset: 1 } }, /since/],
-    ] as const) {
-      await refused('history', { channel: 'chat:a', ...query }, 107, 400, problem);
-    }
-  });
-
-  it('is not to be had without Redis, and the start says so', async () => {
-    const without = runGateway({ env: { LONGWIRE_NAMESPACES: file } });
-    assert.equal((await without.ended).code, 78);
-    assert.match(without.log, /must give no channel history without REDIS_URL/);
-  });
-});
+}

@@ -34,6 +34,13 @@ interface Setup {
 
 const SETUPS: readonly Setup[] = [
   {
+    name: 'the embedded broker',
+    async start() {
+      const gateway = await startGateway({ env: { LONGWIRE_NAMESPACES: file } });
+      return { gateway, stop: () => gateway.kill() };
+    },
+  },
+  {
     name: 'Redis',
     async start() {
       const redis: RedisServer = await startRedis();
@@ -60,7 +67,7 @@ for (const { name, start } of SETUPS) {
     });
     after(() => stop());
 
-    const fresh = (namespace: string): string => `${namespace}:${name}-${++made}`;
+    const fresh = (namespace: string): string => `${namespace}:${++made}`;
     const open = (transport: HistoryTransport, channels: readonly string[], since: string | null = null) =>
       new HistoryClient(transport, gateway.publicPort, channels, since);
 
