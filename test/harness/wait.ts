@@ -9,12 +9,12 @@ const POLL_MS = 5;
  * Resolves once `condition` holds; its value is looked at at once and then every 5 ms.
  *
  * @param what Ends the sentence "waited in vain for …".
- * @throws Error when it does not hold within `timeoutMs` (default 10 s).
+ * @throws Error when it does not hold within `timeoutMs` (default 30 s, far beyond what a busy machine takes).
  */
 export async function waitUntil(
   condition: () => boolean | Promise<boolean>,
   what: string | (() => string),
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {
