@@ -41,6 +41,8 @@ export interface Counters {
   fanoutSecondsSum: number;
   /** Fan-outs finished in one go because too many were waiting for their next slice. */
   fanoutOverruns: number;
+  /** Times that the broker was read no further because too many fan-outs were waiting. */
+  brokerPauses: number;
   /** Times that publications may have been missed between broker and worker. */
   gaps: number;
   /** Channels of clients that came back with a position, by how that ended. */
@@ -111,6 +113,7 @@ export function emptyCounters(): Counters {
     fanoutBuckets: [...FANOUT_BUCKETS_SECONDS.map(() => 0), 0],
     fanoutSecondsSum: 0,
     fanoutOverruns: 0,
+    brokerPauses: 0,
     gaps: 0,
     recovered: 0,
     recoveryGaps: 0,

@@ -99,6 +99,10 @@ export class Gateway implements BrokerReceiver {
     this.handOver = () => false;
     this.history = this.namespaces.hasHistory ? new WorkerHistory(this) : null;
     this.broker = makeBroker(this);
+    this.hub.onBehind = (behind) => {
+      if (behind) this.counters.brokerPauses++;
+      this.broker.setPaused(behind);
+    };
   }
 
   /** Starts the clockwork: the wheel's tick and the sweep for stalled outboxes. */

@@ -12,7 +12,8 @@
 // (which iterates in order of insertion) and stops there. That is exact, and costs a member nothing.
 //
 // Bound: at most `FANOUT_LIMIT` publications and `FANOUT_LIMIT_BYTES` of payload wait in all crowds together. Beyond that the
-// oldest is finished on the spot: the turn gets longer, memory does not, and a broker that is faster than we write feels it as backpressure.
+// oldest is finished on the spot: the turn gets longer, memory does not. Well before that, at `BEHIND_SHARE` of either, `onBehind`
+// says so, that the broker be read no further until half of that is left: it may be faster than we write for as long as it likes.
 
 import type { Publication } from '../src/publication.ts';
 import { type Counters, FANOUT_BUCKETS_SECONDS } from '../src/stats.ts';
@@ -25,9 +26,13 @@ export interface Subscriber {
 const SLICE_MS = 1;
 /** The clock is read each so many deliveries: at 12 µs a write (docs/budgets.md) about five times a slice. */
 const DELIVERIES_BETWEEN_CLOCKS = 16;
-export const FANOUT_LIMIT = 1_024;
+/** `BEHIND_SHARE` of it, and a read of 64 KiB of the shortest publications that Redis can send, 1,365 of 48 bytes. */
+export const FANOUT_LIMIT = 2_048;
 /** The kernel's buffers of a few hundred slow readers, or 32 publications of the greatest size that is usual. */
 export const FANOUT_LIMIT_BYTES = 32 * 1024 * 1024;
+
+/** Of the limits, from which on a broker is asked to stop; what it has read already still comes. */
+const BEHIND_SHARE = 1 / 4;
 
 class Crowd {
   readonly members: Set<Subscriber | Fanout>;
@@ -65,7 +70,10 @@ export class Hub {
   private waiting: number;
   private waitingBytes: number;
   private scheduled: boolean;
+  private behind: boolean;
   subscriptionCount: number;
+  /** So much waits that no more should come (true), and at last: little enough does (false). */
+  onBehind: (behind: boolean) => void;
 
   constructor(counters: Counters) {
     this.channels = new Map();
@@ -74,7 +82,9 @@ export class Hub {
     this.waiting = 0;
     this.waitingBytes = 0;
     this.scheduled = false;
+    this.behind = false;
     this.subscriptionCount = 0;
+    this.onBehind = () => {};
   }
 
   /** Names of all channels, as they are now. */
@@ -164,11 +174,20 @@ export class Hub {
     }
     this.waiting++;
     this.waitingBytes += publication.payload.length;
+    this.judgeBehind();
     while (this.waiting > FANOUT_LIMIT || (this.waitingBytes > FANOUT_LIMIT_BYTES && this.waiting > 1)) {
       this.counters.fanoutOverruns++;
       this.advanceFirst(Number.POSITIVE_INFINITY);
     }
     this.schedule();
+  }
+
+  private judgeBehind(): void {
+    const share = this.behind ? BEHIND_SHARE / 2 : BEHIND_SHARE;
+    const behind = this.waiting > FANOUT_LIMIT * share || this.waitingBytes > FANOUT_LIMIT_BYTES * share;
+    if (behind === this.behind) return;
+    this.behind = behind;
+    this.onBehind(behind);
   }
 
   private schedule(): void {
@@ -194,6 +213,7 @@ export class Hub {
       crowd.queue?.shift();
       this.waiting--;
       this.waitingBytes -= fanout.publication.payload.length;
+      this.judgeBehind();
       this.finished(fanout.startedAtMs);
     }
     if (crowd.queue?.length === 0) crowd.queue = null;

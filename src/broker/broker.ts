@@ -87,6 +87,12 @@ export interface Broker {
    */
   publish(publications: readonly Publication[]): Promise<Taken>;
 
+  /**
+   * Takes in no more publications, or goes on: for a receiver that is behind. A few that were read already still come.
+   * What is published meanwhile waits behind the broker, bounded there; what does not fit is a gap like any other.
+   */
+  setPaused(paused: boolean): void;
+
   /** Lets go of everything. Publications that arrive during the call are still delivered; none after it. */
   stop(): Promise<void>;
 }

@@ -111,6 +111,9 @@ export class MemoryBroker implements Broker {
     }
   }
 
+  /** Does nothing: publishers wait for answers that come behind the publications, so they are slowed as it is. */
+  setPaused(_paused: boolean): void {}
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#state = 'down';

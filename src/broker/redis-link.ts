@@ -6,6 +6,7 @@
 //     what it has queued for us still comes, and nothing is lost.
 //   - nothing heard for 4 s: the connection is destroyed and made anew; its peer may be gone without a word.
 // Any byte counts as heard, not only a PONG: on the subscriber's link it waits behind all publications that are on the way.
+// While we read no further ourselves (`setPaused`) nothing can be heard, and nothing is held against the other side.
 //
 // States: away → ready ⇄ silent → away …, stopped at the end. `onChange` is called after each change.
 // Cost: a command a link each quarter of a second, no timer of its own.
@@ -81,6 +82,18 @@ export class RedisLink {
     if (this.client.status === 'ready') this.#ping();
   }
 
+  /**
+   * Stops reading, and goes on. What Redis has for us waits in the sockets between us and then in its output buffer, which it
+   * bounds by cutting us off (client-output-buffer-limit): that is noticed once we read on. Of this connection only.
+   */
+  setPaused(paused: boolean): void {
+    if (this.#state === 'away' || this.#state === 'stopped') return;
+    const { stream } = this.client;
+    if (paused) stream.pause();
+    else stream.resume();
+    this.#heard();
+  }
+
   async stop(): Promise<void> {
     this.#setState('stopped');
     this.client.removeAllListeners('pmessageBuffer');
@@ -113,7 +126,7 @@ export class RedisLink {
   #judge(): void {
     const { status, stream } = this.client;
     if (this.#state === 'stopped' || (status !== 'ready' && status !== 'connect')) return;
-    if (stream.bytesRead !== this.#bytesRead) this.#heard();
+    if (stream.bytesRead !== this.#bytesRead || stream.isPaused()) this.#heard();
     const silentMs = performance.now() - this.#heardAt;
     if (silentMs > DESTROY_AFTER_MS) stream.destroy();
     else if (silentMs > SILENT_AFTER_MS && this.#state === 'ready') this.#setState('silent');

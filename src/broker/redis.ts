@@ -79,6 +79,7 @@ export class RedisBroker implements Broker {
   #timer: NodeJS.Timeout | null = null;
   /** Resolves `start`; null before and after. */
   #started: (() => void) | null = null;
+  #paused = false;
   #stopped = false;
   #ignored = 0;
   #malformed = 0;
@@ -151,6 +152,11 @@ export class RedisBroker implements Broker {
     if (this.#publisher.state === 'ready' && this.#hasLibrary && !silent) return this.#calls.publish(publications);
     const why = silent ? 'Redis does not answer' : 'there is no connection to Redis';
     return Promise.reject(new LongwireError('unavailable', `${why}; nothing was published`));
+  }
+
+  setPaused(paused: boolean): void {
+    this.#paused = paused;
+    if (this.#subscription === 'stands') this.#subscriber.setPaused(paused);
   }
 
   async stop(): Promise<void> {
@@ -245,6 +251,7 @@ export class RedisBroker implements Broker {
   #subscribed(): void {
     if (this.#subscription !== 'asked' || this.#stopped) return;
     this.#subscription = 'stands';
+    if (this.#paused) this.#subscriber.setPaused(true);
     const now = performance.now();
     const since = this.#aliveAt;
     this.#aliveAt = now;

@@ -195,6 +195,9 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
   counter('longwire_fanout_overruns_total', 'Fan-outs finished in one go because too many were waiting.', (totals) => {
     return totals.fanoutOverruns;
   }),
+  counter('longwire_broker_pauses_total', 'Times that the broker was read no further for a while.', (totals) => {
+    return totals.brokerPauses;
+  }),
   {
     name: 'longwire_api_requests_total',
     type: 'counter',

@@ -87,6 +87,70 @@ describe('Redis', () => {
     );
   });
 
+  it('is read no further while the receiver is behind, and takes no silence for death', async () => {
+    const count = 3_000;
+    const text = (i: number): string => `${i} `.padEnd(4_000, 'x');
+    await withClient(async (client) => {
+      broker.setPaused(true);
+      const pipeline = client.pipeline();
+      for (let i = 0; i < count; i++) pipeline.publish('push:flood', text(i));
+      await pipeline.exec();
+      // 12 MB: more than the sockets hold between us, so that the rest lies in Redis.
+      const outputBytes = async (): Promise<number> => {
+        const lines = String(await client.client('LIST')).split('\n');
+        const subscriber = lines.find((line) => line.includes('name=longwire-subscriber')) ?? '';
+        return Number(/ omem=(\d+)/.exec(subscriber)?.[1] ?? 0);
+      };
+      await waitUntil(async () => (await outputBytes()) > 1_000_000, 'publications to wait in Redis');
+      const taken = recorder.texts('flood').length;
+      assert.ok(taken < count / 2, `${taken} came`);
+      // Longer than a Redis that says nothing is trusted.
+      const since = performance.now();
+      await waitUntil(() => performance.now() - since > NOTICED_WITHIN_MS, 'that time to pass');
+      assert.equal(broker.state, 'up');
+      assert.equal(recorder.texts('flood').length, taken);
+      await broker.publish([publication('aside', 'still published')]);
+
+      broker.setPaused(false);
+      await recorder.until(() => recorder.texts('aside').length === 1, 'the rest');
+      assert.deepEqual(
+        recorder.texts('flood'),
+        Array.from({ length: count }, (_, i) => text(i)),
+      );
+      assert.deepEqual([broker.state, recorder.gaps], ['up', 0]);
+    });
+  });
+
+  it('that cuts us off while the receiver is behind is noticed when it is read on, as a gap', async () => {
+    await withClient(async (client) => {
+      await client.config('SET', 'client-output-buffer-limit', 'pubsub 1mb 0 0');
+      await broker.publish([publication('a', 'before')]);
+      await recorder.untilPublications(1);
+      broker.setPaused(true);
+      const pipeline = client.pipeline();
+      for (let i = 0; i < 3_000; i++) pipeline.publish('push:flood', 'x'.repeat(4_000));
+      await pipeline.exec();
+      broker.setPaused(false);
+      await recorder.until(() => recorder.gaps === 1, 'the gap');
+      await recorder.untilState('up');
+      await broker.publish([publication('a', 'after')]);
+      await recorder.until(() => recorder.texts('a').includes('after'), 'what is published from then on');
+    });
+  });
+
+  it('is not read on a new connection either, while the receiver is still behind', async () => {
+    await redis.kill();
+    await recorder.untilState('down');
+    broker.setPaused(true);
+    await redis.restart();
+    await recorder.untilState('up');
+    await broker.publish([publication('a', 'kept back')]);
+    await withClient(async (client) => assert.equal(await client.ping(), 'PONG'));
+    assert.deepEqual(recorder.texts('a'), []);
+    broker.setPaused(false);
+    await recorder.until(() => recorder.texts('a').includes('kept back'), 'what was kept back');
+  });
+
   it('killed with calls in flight: they fail at once, and nothing of them is published later', async () => {
     redis.pause();
     const calls = Array.from({ length: 50 }, (_, i) => broker.publish([publication('a', `lost ${i}`)]));

@@ -74,6 +74,7 @@ describe('metrics', () => {
       'longwire_fanout_duration_seconds_sum',
       'longwire_fanout_duration_seconds_count',
       'longwire_fanout_overruns_total',
+      'longwire_broker_pauses_total',
       'longwire_api_requests_total{outcome="succeeded"}',
       'longwire_api_requests_total{outcome="failed"}',
       'longwire_broker_gaps_total',
@@ -145,6 +146,7 @@ describe('metrics', () => {
     assert.equal(samples.get('longwire_deliveries_total'), counters.deliveries);
     assert.equal(samples.get('longwire_delivered_bytes_total'), counters.deliveredBytes);
     assert.equal(samples.get('longwire_fanout_overruns_total'), counters.fanoutOverruns);
+    assert.equal(samples.get('longwire_broker_pauses_total'), counters.brokerPauses);
     assert.equal(samples.get('longwire_broker_gaps_total'), counters.gaps);
     assert.equal(samples.get('longwire_recoveries_total{outcome="recovered"}'), counters.recovered);
     assert.equal(samples.get('longwire_recoveries_total{outcome="gap"}'), counters.recoveryGaps);

@@ -27,6 +27,11 @@ export class StandInBroker implements Broker {
     return [];
   }
 
+  readonly pauses: boolean[] = [];
+  setPaused(paused: boolean): void {
+    this.pauses.push(paused);
+  }
+
   async stop(): Promise<void> {}
 }
 

@@ -353,6 +353,27 @@ describe('too many publications', () => {
     await finish();
   });
 
+  it('are told of at a quarter of either bound, once, and again when half of that is left', async () => {
+    const told: [behind: boolean, waiting: number][] = [];
+    hub.onBehind = (behind) => told.push([behind, hub.waitingCount]);
+    subscribeMany('a', 40);
+    broadcast('a', ...Array.from({ length: FANOUT_LIMIT / 4 }, (_, i) => `${i}`));
+    assert.deepEqual(told, []);
+    broadcast('a', 'one too many', 'and another');
+    assert.deepEqual(told, [[true, FANOUT_LIMIT / 4 + 1]]);
+    await finish();
+    assert.deepEqual(told.splice(0), [
+      [true, FANOUT_LIMIT / 4 + 1],
+      [false, FANOUT_LIMIT / 8],
+    ]);
+    for (let i = 0; i < 3; i++) hub.broadcast(new Publication('a', Buffer.alloc(FANOUT_LIMIT_BYTES / 8)));
+    await finish();
+    assert.deepEqual(told, [
+      [true, 3],
+      [false, 1],
+    ]);
+  });
+
   it('of many channels together are bounded as well', async () => {
     const crowds = Array.from({ length: 16 }, (_, i) => subscribeMany(`${i}`, 40));
     for (let round = 0; round < FANOUT_LIMIT / 8; round++) {
