@@ -241,7 +241,7 @@ export class Connection extends RequestConnection implements SessionHost, Client
     const { encoding } = this;
     if (encoding === null) return;
     if (encoding.transport === 'poll') {
-      this.pollSession().deliver(publication);
+      this.pollSession().deliverNow(publication);
       return;
     }
     const frame = frameOf(publication, encoding);

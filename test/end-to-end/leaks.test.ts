@@ -76,9 +76,9 @@ class MeasuredGateway {
     );
   }
 
-  /** Resolves once it holds no connection any more, with what it then has. */
+  /** Resolves once it holds no connection and no session any more, with what it then has. */
   async empty(): Promise<Measured> {
-    await this.until('all connections to be gone', ({ held }) => held === 0);
+    await this.until('all connections and sessions to be gone', ({ held, timers }) => held === 0 && timers === 0);
     return this.measure();
   }
 
@@ -96,7 +96,8 @@ function countable({ heapUsedBytes, rssBytes, accepted, closed, ...rest }: Measu
 
 function assertNothingLeft(measured: Measured, descriptors: number): void {
   const nothing = { connections: 0, wires: 0, pendingRequests: 0, held: 0, transports: 0, channels: 0 };
-  const none = { ...nothing, subscriptions: 0, timers: 0, stalls: 0, open: 0 };
+  const polls = { pollSessions: 0, keptFrames: 0 };
+  const none = { ...nothing, ...polls, subscriptions: 0, timers: 0, stalls: 0, open: 0 };
   assert.deepEqual(countable(measured), { descriptors, ...none });
 }
 
@@ -195,6 +196,8 @@ for (const wire of WIRES) {
       'with calls waiting behind the one being served': (call + body).repeat(3),
       'while idle': `OPTIONS * HTTP/1.1\r\nHost: g\r\n\r\n`,
       'while open': 'GET /sse/alice?channel=all HTTP/1.1\r\nHost: g\r\n\r\n',
+      'while their first poll waits': 'GET /poll/alice?channel=all HTTP/1.1\r\nHost: g\r\n\r\n',
+      'between two polls': 'GET /poll/alice?timeout=0 HTTP/1.1\r\nHost: g\r\n\r\n',
       'while being told of a fault': 'NONSENSE\r\n\r\n',
       'while closing': 'GET /healthz HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n',
     };
@@ -209,6 +212,8 @@ for (const wire of WIRES) {
         const sockets = await openSockets(count, () => request);
         await gateway.until('all to be accepted', (counted) => counted.accepted === accepted + count);
         if (serving) await waitUntil(() => gateway.heldCalls === count, 'all calls to be under way');
+        // Mail for those that poll, or have a session.
+        gateway.send({ type: 'publish', channel: 'alice', bytes: 1_000 });
         for (const [index, socket] of sockets.entries()) {
           if (index % 2 === 0) socket.resetAndDestroy();
           else socket.destroy();

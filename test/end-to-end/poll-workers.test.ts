@@ -2,7 +2,9 @@
 // kernel chose. Numbered publications must reach every client, each once and in order.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { makeCertificates } from '../harness/certificates.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { PollClient } from '../harness/poll-client.ts';
 import { ask } from '../harness/raw-client.ts';
@@ -65,6 +67,36 @@ for (const [workers, wire] of [
     });
   });
 }
+
+describe('polls and 2 workers, TLS', () => {
+  it('that reach the other worker are told to come again on a new connection, and find their session then', async (t) => {
+    const certificates = makeCertificates();
+    const files = { LONGWIRE_TLS_CERT: certificates.cert, LONGWIRE_TLS_KEY: certificates.key };
+    const gateway = await startGateway({ env: { ...files, LONGWIRE_WORKERS: '2' } });
+    t.after(async () => {
+      await gateway.kill();
+      certificates.remove();
+    });
+    const options = { tls: { ca: readFileSync(certificates.ca) } };
+    const client = new PollClient(gateway.publicPort, 'secret', options);
+    await client.poll('timeout=0');
+    client.close();
+    await gateway.publish('secret', 'kept');
+    const request = `GET /poll/secret?sid=${client.sid}&since=0 HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n`;
+    const seen = new Set<number>();
+    // Whose the next connection is, the kernel decides.
+    for (let round = 0; round < 50 && seen.size < 2; round++) {
+      const answers = await Promise.all(Array.from({ length: 10 }, () => ask(gateway.publicPort, request, options)));
+      for (const { status, text, headers } of answers) {
+        seen.add(status);
+        assert.equal(headers.connection, 'close');
+        if (status === 421) assert.equal(JSON.parse(text).error.code, 131);
+        else assert.equal(JSON.parse(text).publications[0].data, 'kept');
+      }
+    }
+    assert.deepEqual([...seen].sort(), [200, 421]);
+  });
+});
 
 /** The slot that a sid begins with. */
 function slotOf(sid: string): number {

@@ -244,6 +244,20 @@ describe('a poll', () => {
     assert.ok(client.waits, 'in whatever order they are named');
   });
 
+  it('is not changed by what the broker reads next into the memory of its payload', async () => {
+    for (const format of ['raw', 'json']) {
+      const clients = [new Poller(), new Poller()];
+      for (const client of clients) client.poll(`a?format=${format}`);
+      const read = Buffer.from('hello and what came behind it');
+      const publication = new Publication('a', read.subarray(0, 5));
+      test.gateway.onPublication(publication);
+      read.fill('!');
+      for (const client of clients) assert.ok((await client.answer()).text.includes('hello'), format);
+      for (const client of clients) client.peer.send('reset');
+      pass(EXPIRY_MS + TICK_MS);
+    }
+  });
+
   it('writes large payloads as the buffers that others write too', async () => {
     const payload = Buffer.alloc(50_000, 'x');
     const clients = [new Poller(), new Poller()];
@@ -281,7 +295,7 @@ describe('a mailbox that overflows', () => {
     const client = new Poller();
     client.poll('a?format=raw&timeout=0');
     await client.answer();
-    publish('a', ...Array.from({ length: 10 }, (_, i) => `${i}`));
+    publish('a', ...Array.from({ length: 100 }, (_, i) => `${i}`));
     client.poll('a?format=raw');
     const { headers, text } = await client.answer();
     assert.equal(headers['longwire-lost'], text);

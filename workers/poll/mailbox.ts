@@ -6,29 +6,43 @@
 // the oldest are dropped and counted, and since positions go on, whoever comes back sees how many are missing. One
 // publication always fits into a mailbox, else there would be some that can never be polled.
 //
-// Cost: one copy of a frame a worker, however many mailboxes it lies in, and 8 bytes in each.
+// Cost: one copy of a frame a worker, however many mailboxes it lies in, and 8 bytes in each. A small frame is kept as a string
+// of its bytes (latin1): memory of the heap, where a Buffer of its own costs 300 bytes more, and one from Node's pool keeps
+// 8 KiB of others' bytes.
 
 import type { Counters } from '../../src/stats.ts';
 
-/** What a frame of its own memory costs beside its bytes: the Buffer, its ArrayBuffer and backing store, this object. */
-const FRAME_BYTES = 320;
+/** From here on a frame is a Buffer, which is written as it is, and by all whose mailboxes it lies in. */
+const BUFFER_FROM_BYTES = 16_384;
+/** What a frame costs beside its bytes: this object and a string, or a Buffer, its ArrayBuffer and backing store. */
+const STRING_BYTES = 64;
+const BUFFER_BYTES = 320;
 /** A place in a mailbox's array, which grows by half. */
 const PLACE_BYTES = 16;
 
+/** Bytes: a string has one in each character. */
+export type Frame = string | Buffer;
+
 /** A frame that lies in mailboxes. */
 export class KeptFrame {
-  readonly frame: Buffer;
+  readonly frame: Frame;
   mailboxes: number;
 
-  /** Copies a frame that is a slice of something larger: it would keep all of that. */
+  /** Copies: a publication's frame may lie in memory that is shared, or that is used again. */
   constructor(frame: Buffer) {
-    this.frame = frame.buffer.byteLength === frame.length ? frame : copyOf(frame);
+    this.frame = frame.length < BUFFER_FROM_BYTES ? frame.toString('latin1') : ownMemory(frame);
     this.mailboxes = 0;
   }
 
   get heldBytes(): number {
-    return FRAME_BYTES + this.frame.length;
+    return this.frame.length + (typeof this.frame === 'string' ? STRING_BYTES : BUFFER_BYTES);
   }
+}
+
+function ownMemory(frame: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(frame.length);
+  frame.copy(own);
+  return own;
 }
 
 /** All mailboxes of a worker. */
@@ -79,8 +93,9 @@ export class Mailbox {
 
   put(kept: KeptFrame): void {
     const { store } = this;
-    this.frames ??= [];
-    this.frames.push(kept);
+    // Most hold one: an array that is pushed to when empty has room for 17.
+    if (this.frames === null) this.frames = [kept];
+    else this.frames.push(kept);
     this.position++;
     this.bytes += kept.heldBytes;
     store.add(kept);
@@ -99,8 +114,8 @@ export class Mailbox {
   }
 
   /** Frames behind a position, in order: at most so many, and so many bytes unless the first alone has more. */
-  after(position: number, countLimit: number, limitBytes: number): Buffer[] {
-    const found: Buffer[] = [];
+  after(position: number, countLimit: number, limitBytes: number): Frame[] {
+    const found: Frame[] = [];
     if (this.frames === null) return found;
     let bytes = 0;
     for (let i = Math.max(0, position - this.keptFrom); i < this.frames.length && found.length < countLimit; i++) {
@@ -124,10 +139,4 @@ export class Mailbox {
     }
     if (this.frames.length === 0) this.frames = null;
   }
-}
-
-function copyOf(frame: Buffer): Buffer {
-  const copy = Buffer.allocUnsafeSlow(frame.length);
-  frame.copy(copy);
-  return copy;
 }

@@ -16,7 +16,7 @@ import type { Counters } from '../../src/stats.ts';
 import { type Encoding, type Format, frameOf, type PollEncoding } from '../encoding.ts';
 import type { Hub, Subscriber } from '../hub.ts';
 import type { Timed, TimingWheel } from '../timing-wheel.ts';
-import { KeptFrame, Mailbox, MailStore } from './mailbox.ts';
+import { type Frame, KeptFrame, Mailbox, MailStore } from './mailbox.ts';
 import { makeSid } from './sid.ts';
 
 const SLICE_MS = 1;
@@ -27,7 +27,7 @@ export interface WaitingPoll {
   readonly encoding: Encoding | PollEncoding | null;
   readonly channels: string | readonly string[] | null;
   /** Something was published, and there is no session yet. */
-  deliver(publication: Publication): void;
+  deliverNow(publication: Publication): void;
   /** Answers it with what its session has. */
   answerPoll(): void;
   /** Answers it without: another poll of its session has come. */
@@ -44,7 +44,7 @@ export interface PollLimits {
 
 /** What a poll is answered with. */
 export interface PollContent {
-  frames: Buffer[];
+  frames: Frame[];
   /** The position that the client has with them. */
   since: number;
   /** Publications behind the client's position that are no longer here. */
@@ -61,7 +61,7 @@ export class PollSubscriber implements Subscriber {
   }
 
   deliver(publication: Publication): void {
-    this.holder.deliver(publication);
+    this.holder.deliverNow(publication);
   }
 }
 
@@ -108,7 +108,7 @@ export class PollSession implements Timed {
     return this.encoding.format;
   }
 
-  deliver(publication: Publication): void {
+  deliverNow(publication: Publication): void {
     // A payload alone has no place for a gap.
     if (publication.isGap && this.format === 'raw') return;
     this.mailbox.put(this.polls.keep(publication, this.encoding));
@@ -272,6 +272,7 @@ export class PollSessions {
     if (last !== null && last.publication === publication && last.encoding === encoding.index) return last.kept;
     const kept = new KeptFrame(frameOf(publication, encoding));
     this.lastKept = { publication, encoding: encoding.index, kept };
+    this.schedule();
     return kept;
   }
 
@@ -283,24 +284,24 @@ export class PollSessions {
   }
 
   private schedule(): void {
-    if (this.scheduled || this.due.length === 0) return;
+    if (this.scheduled) return;
     this.scheduled = true;
-    setImmediate(this.answerDue);
+    setImmediate(this.endTurn);
   }
 
-  private readonly answerDue = (): void => {
+  private readonly endTurn = (): void => {
     this.scheduled = false;
     this.lastKept = null;
     const deadline = performance.now() + SLICE_MS;
     let answered = 0;
-    do {
+    while (answered < this.due.length && (answered === 0 || performance.now() < deadline)) {
       const session = this.due[answered++] as PollSession;
       session.due = false;
       // It may have been answered meanwhile, and wait anew.
       if (session.hasContent) session.waiting?.answerPoll();
-    } while (answered < this.due.length && performance.now() < deadline);
+    }
     this.due = this.due.slice(answered);
-    this.schedule();
+    if (this.due.length > 0) this.schedule();
   };
 
   private unsubscribe(subscriber: PollSubscriber, channels: string | readonly string[]): void {

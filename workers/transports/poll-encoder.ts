@@ -6,22 +6,17 @@
 // nothing would tell several apart. Both carry the sid and the new position in ETag, Longwire-Sid and Longwire-Since too, and
 // Longwire-Lost beside a gap; a wait that is over without anything is a 204 with the same fields.
 //
-// Cost an answer: one Buffer, and one write; frames of SHARED_FROM_BYTES or more are written as they are, shared by all.
+// Cost an answer: one Buffer, and one write; a frame that is a Buffer itself (mailbox.ts) is written as it is, shared by all.
 
 import type { LongwireError } from '../../src/errors.ts';
-import type { Publication } from '../../src/publication.ts';
 import type { Format, PollEncoding } from '../encoding.ts';
 import { answer, answerHead } from '../http/answers.ts';
 import { encodeJsonFormat } from '../json-format.ts';
 import { entityTag } from '../poll/cursor.ts';
+import type { Frame } from '../poll/mailbox.ts';
 import type { PollSession } from '../poll/sessions.ts';
 
-/** From here on a write of its own costs less than copying (about 10 µs either way). */
-const SHARED_FROM_BYTES = 16_384;
-
-const NOTHING = Buffer.alloc(0);
-const COMMA = Buffer.from(',');
-const END = Buffer.from(']}');
+const END = ']}';
 
 /** One object for all that ask alike: two formats, kept or not, and the fields of each allowed origin. */
 const encodings = new Map<string, PollEncoding>();
@@ -34,7 +29,9 @@ export function pollEncoding(format: Format, keepAlive: boolean, fields: string)
     index: format === 'json' ? 8 : 9,
     transport: 'poll',
     format,
-    encode: format === 'json' ? encodeJsonFormat : ({ payload }: Publication) => payload,
+    // A copy even where the payload is the frame: it stays with its publication, whose payload may lie in what the broker
+    // reads into next.
+    encode: format === 'json' ? encodeJsonFormat : ({ payload }) => Buffer.from(payload),
     keepAlive,
     fields,
   };
@@ -54,20 +51,20 @@ export function encodePoll(encoding: PollEncoding, session: PollSession, keepAli
   }
   const type = typeOf(encoding.format);
   if (encoding.format === 'raw') {
-    const [frame = NOTHING] = frames;
-    return pieces(Buffer.from(answerHead(200, frame.length, type, fields, keepAlive), 'latin1'), frames);
+    const [frame = ''] = frames;
+    return pieces([answerHead(200, frame.length, type, fields, keepAlive), frame]);
   }
   const told = lost === 0 ? '' : `,"gap":true,"lost":${lost}`;
   const begin = `{"sid":"${sid}","since":"${since}"${told},"publications":[`;
   let length = begin.length + Math.max(0, frames.length - 1) + END.length;
   for (const frame of frames) length += frame.length;
-  const parts: Buffer[] = [];
-  for (const frame of frames) {
-    if (parts.length > 0) parts.push(COMMA);
+  const parts: Frame[] = [answerHead(200, length, type, fields, keepAlive) + begin];
+  for (const [index, frame] of frames.entries()) {
+    if (index > 0) parts.push(',');
     parts.push(frame);
   }
   parts.push(END);
-  return pieces(Buffer.from(answerHead(200, length, type, fields, keepAlive) + begin, 'latin1'), parts);
+  return pieces(parts);
 }
 
 /** The answer to a HEAD, which opens nothing: the fields that are known without a session. */
@@ -92,19 +89,19 @@ export function encodePollFault(fault: LongwireError, { fields }: PollEncoding, 
   });
 }
 
-/** Joins what is small; what is large stays the buffer that others write too. */
-function pieces(first: Buffer, parts: readonly Buffer[]): Buffer[] {
+/** Joins what is small; what is large stays the Buffer that others write too. */
+function pieces(parts: readonly Frame[]): Buffer[] {
   const joined: Buffer[] = [];
-  let run: Buffer[] = [first];
+  let run = '';
   for (const part of parts) {
-    if (part.length < SHARED_FROM_BYTES) {
-      run.push(part);
+    if (typeof part === 'string') {
+      run += part;
       continue;
     }
-    if (run.length > 0) joined.push(Buffer.concat(run));
+    if (run !== '') joined.push(Buffer.from(run, 'latin1'));
     joined.push(part);
-    run = [];
+    run = '';
   }
-  if (run.length > 0) joined.push(Buffer.concat(run));
+  if (run !== '') joined.push(Buffer.from(run, 'latin1'));
   return joined;
 }

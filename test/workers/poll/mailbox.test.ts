@@ -5,10 +5,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { emptyCounters } from '../../../src/stats.ts';
-import { KeptFrame, Mailbox, MailStore } from '../../../workers/poll/mailbox.ts';
+import { type Frame, KeptFrame, Mailbox, MailStore } from '../../../workers/poll/mailbox.ts';
 
 const frame = (text: string): KeptFrame => new KeptFrame(Buffer.from(text));
-const texts = (frames: Buffer[]): string[] => frames.map(String);
+const texts = (frames: Frame[]): string[] => frames.map(String);
 /** What an empty frame is counted as. */
 const EMPTY_BYTES = frame('').heldBytes;
 
@@ -44,12 +44,20 @@ describe('a mailbox', () => {
     box.put(frame('x'.repeat(10 * EMPTY_BYTES)));
     assert.deepEqual([box.keptFrom, box.position, full.counters.mailboxLost], [4, 5, 4]);
   });
+});
 
-  it('copies a frame that is a slice of something larger, and no other', () => {
-    const chunk = Buffer.alloc(1_000, 'x');
-    assert.equal(new KeptFrame(chunk.subarray(0, 10)).frame.buffer.byteLength, 10);
-    const whole = Buffer.allocUnsafeSlow(1_000);
-    assert.equal(new KeptFrame(whole).frame, whole);
+describe('a frame that is kept', () => {
+  it('is the same bytes whatever they are, small as a string and large as a Buffer of its own', () => {
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+    const small = new KeptFrame(bytes).frame;
+    assert.equal(typeof small, 'string');
+    assert.ok(Buffer.from(small as string, 'latin1').equals(bytes));
+    const chunk = Buffer.alloc(100_000, bytes);
+    const large = new KeptFrame(chunk.subarray(1, 50_000)).frame as Buffer;
+    assert.ok(large.equals(chunk.subarray(1, 50_000)));
+    assert.equal(large.buffer.byteLength, large.length, 'it keeps nothing else alive');
+    chunk.fill(0);
+    assert.ok(!large.equals(chunk.subarray(1, 50_000)));
   });
 });
 
