@@ -43,6 +43,12 @@ export interface Config {
   keepAliveSeconds: number;
   stallSeconds: number;
   drainSeconds: number;
+  /** Silence of a worker after which it is killed and replaced; 0 for never. */
+  hangSeconds: number;
+  /** Resident memory of a worker above which it is replaced by moving; 0 for no limit. */
+  workerMemoryLimitBytes: number;
+  /** How far the largest and the smallest worker may be apart, in percent of the mean; 0 for whatever comes. */
+  rebalancePercent: number;
   /** The reconnection delay that SSE clients are told, in milliseconds. */
   retryMilliseconds: number;
   outboxLimitBytes: number;

@@ -33,7 +33,7 @@ export interface Knob<Value> {
   schema: v.GenericSchema<string, Value>;
 }
 
-export type Unit = 'seconds' | 'milliseconds' | 'bytes' | null;
+export type Unit = 'seconds' | 'milliseconds' | 'bytes' | 'percent' | null;
 
 /** An address is at most this long: RFC 1035, 2.3.4. */
 const HOST_LIMIT_CHARACTERS = 253;
@@ -179,6 +179,24 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     '10',
     decimal(0, HOUR_SECONDS, 'seconds'),
     'Time over which a stopping worker spreads the end of its streams, so that clients do not come back all at once.',
+  ),
+  hangSeconds: knob(
+    'LONGWIRE_HANG_SECONDS',
+    '15',
+    decimal(0, HOUR_SECONDS, 'seconds'),
+    "Time for which no turn of a worker's event loop may end before it is killed and replaced. 0: never.",
+  ),
+  workerMemoryLimitBytes: knob(
+    'LONGWIRE_WORKER_MEMORY_LIMIT_BYTES',
+    '0',
+    whole(0, 1024 * 1024 * MIB, 'bytes'),
+    'Resident memory of a worker above which it is replaced by moving its connections. 0: no limit.',
+  ),
+  rebalancePercent: knob(
+    'LONGWIRE_REBALANCE_PERCENT',
+    '0',
+    whole(0, 1000, 'percent'),
+    'How far the largest and the smallest worker may be apart, of the mean, before connections move. 0: whatever comes.',
   ),
   retryMilliseconds: knob(
     'LONGWIRE_RETRY_MILLISECONDS',

@@ -23,7 +23,11 @@ import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
 import { Supervisor } from './primary/supervisor.ts';
 import { logCertificate, tlsReloader } from './primary/tls.ts';
-import { WorkerTable } from './primary/worker-table.ts';
+import { LOOK_MS, Watch } from './primary/watch.ts';
+import { type WorkerRow, WorkerTable } from './primary/worker-table.ts';
+
+/** Most connections that one worker gives away by itself at a time: half a second's worth of moving. */
+const REBALANCE_STEP = 1_024;
 
 const EXIT_CANNOT_START = 1;
 const EXIT_INTERNAL = 70;
@@ -84,10 +88,11 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
   // Connections through TLS cannot move: a new certificate must not cost anybody his (docs/adr/0021).
   process.on('SIGHUP', () => {
     if (tls !== null) reloadTls();
-    else fleet.replace(false);
+    else begin(log, 'SIGHUP', () => fleet.replace(false));
   });
-  process.on('SIGTTIN', () => fleet.scale((present) => present + 1));
-  process.on('SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1)));
+  process.on('SIGTTIN', () => begin(log, 'SIGTTIN', () => fleet.scale((present) => present + 1)));
+  process.on('SIGTTOU', () => begin(log, 'SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1))));
+  startWatch(config, log, supervisor, fleet, table);
   endOnSignals(config, log, supervisor, admin);
   endOnFaults(log, supervisor);
   try {
@@ -110,6 +115,27 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     log.error('cannot start', { reason: errorText(error) });
     process.exit(EXIT_CANNOT_START);
   }
+}
+
+/** Begins an operation that nobody waits for; too many of them are refused. */
+function begin(log: Log, cause: string, operation: () => void): void {
+  try {
+    operation();
+  } catch (thrown) {
+    log.error('an operation was refused', { cause, reason: errorText(thrown) });
+  }
+}
+
+function startWatch(config: Config, log: Log, supervisor: Supervisor, fleet: Fleet, table: WorkerTable): void {
+  const actions = {
+    kill: ({ id }: WorkerRow) => supervisor.killWorker(id),
+    replace: (id: number) => begin(log, 'memory', () => fleet.replaceOne(id)),
+    rebalance: () => {
+      if (fleet.operations.idle) begin(log, 'LONGWIRE_REBALANCE_PERCENT', () => fleet.rebalance(REBALANCE_STEP));
+    },
+  };
+  const watch = new Watch(config, actions, log);
+  setInterval(() => watch.look(table.rows, table.nowMs()), LOOK_MS).unref();
 }
 
 /** What workers are to run on from now on, of what is on disk. */

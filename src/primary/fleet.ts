@@ -12,6 +12,7 @@ import type { Share } from '../ipc.ts';
 import type { Log } from '../log.ts';
 import { type Operation, Operations } from './operations.ts';
 import type { Supervisor } from './supervisor.ts';
+import { heldBy } from './watch.ts';
 import type { WorkerTable } from './worker-table.ts';
 
 /** Reads what is on disk now; the text says what is wrong with it. */
@@ -53,6 +54,14 @@ export class Fleet {
     });
   }
 
+  /** Replaces one worker, on the configuration that is in service. */
+  replaceOne(id: number): Operation {
+    return this.operations.begin('replace', async (operation) => {
+      operation.workers = 1;
+      await this.#replaceOne(operation, id);
+    });
+  }
+
   async #replaceOne(operation: Operation, id: number): Promise<void> {
     const { moved, stayed } = await this.#supervisor.replace(id);
     operation.moved += moved;
@@ -80,20 +89,19 @@ export class Fleet {
     });
   }
 
-  /** Moves held connections from those that have more than the mean to those that have less. */
-  rebalance(): Operation {
+  /** Moves held connections from those that have more than the mean to those that have less, `most` from each. */
+  rebalance(most: number = Number.POSITIVE_INFINITY): Operation {
     return this.operations.begin('rebalance', async (operation) => {
       operation.workers = this.#supervisor.readySlots.length;
-      await this.#evenOut(operation);
+      await this.#evenOut(operation, most);
       operation.workersDone = operation.workers;
     });
   }
 
-  async #evenOut(operation: Operation): Promise<void> {
+  async #evenOut(operation: Operation, most: number = Number.POSITIVE_INFINITY): Promise<void> {
     await this.#freshNumbers();
-    for (const { from, shares } of evenShares(
-      this.#supervisor.readySlots.map((id) => ({ id, held: this.#heldBy(id) })),
-    )) {
+    const held = this.#supervisor.readySlots.map((id) => ({ id, held: this.#heldBy(id) }));
+    for (const { from, shares } of evenShares(held, most)) {
       const { moved, stayed } = await this.#supervisor.give(from, shares);
       operation.moved += moved;
       operation.stayed += stayed;
@@ -111,20 +119,22 @@ export class Fleet {
     }
   }
 
-  /** Held by the worker in a slot, those between two requests not counted. */
   #heldBy(id: number): number {
-    const connections = this.#table.rows[id - 1]?.gauges.connections ?? [];
-    return connections.slice(1).reduce((sum, count) => sum + count, 0);
+    const row = this.#table.rows[id - 1];
+    return row === undefined ? 0 : heldBy(row);
   }
 }
 
-/** Who gives how many to whom, so that each has the mean, give or take one. */
-export function evenShares(workers: readonly { id: number; held: number }[]): { from: number; shares: Share[] }[] {
+/** Who gives how many to whom, so that each has the mean, give or take one; or on the way there, `most` from each. */
+export function evenShares(
+  workers: readonly { id: number; held: number }[],
+  most: number,
+): { from: number; shares: Share[] }[] {
   const total = workers.reduce((sum, { held }) => sum + held, 0);
   const mean = Math.floor(total / Math.max(1, workers.length));
   const takers = workers.map(({ id, held }) => ({ to: id, room: Math.max(0, mean - held) }));
   return workers.flatMap(({ id, held }) => {
-    let excess = held - mean;
+    let excess = Math.min(most, held - mean);
     const shares: Share[] = [];
     for (const taker of takers) {
       const count = Math.min(excess, taker.room);

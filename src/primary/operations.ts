@@ -51,6 +51,11 @@ export class Operations {
     return this.#known;
   }
 
+  /** Whether nothing runs and nothing waits. */
+  get idle(): boolean {
+    return this.#known.every(({ state }) => state === 'done' || state === 'failed');
+  }
+
   find(id: number): Operation | null {
     return this.all.find((operation) => operation.id === id) ?? null;
   }

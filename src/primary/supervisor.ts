@@ -335,6 +335,11 @@ export class Supervisor implements WorkerProcessOwner {
     for (const id of this.readySlots) this.#readyWorker(id)?.send({ type: 'report' });
   }
 
+  /** Ends a ready worker at once, connections and all; it is replaced as any that dies. */
+  killWorker(id: number): void {
+    this.#readyWorker(id)?.kill();
+  }
+
   get slotCount(): number {
     return this.#slots.length;
   }

@@ -2,7 +2,7 @@
 // being given, and all others are right.
 
 import assert from 'node:assert/strict';
-import { after, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { startRedis } from '../harness/redis.ts';
 import { openStreams, type SseClient } from '../harness/sse-client.ts';
@@ -125,6 +125,62 @@ describe('in the middle of a move', () => {
     }
   });
 });
+
+describe('a worker that fails by itself', () => {
+  let gateway: GatewayProcess;
+  before(async () => {
+    gateway = await startGateway({ env: { LONGWIRE_HANG_SECONDS: '2', LONGWIRE_REBALANCE_PERCENT: '10' } });
+  });
+  after(() => gateway.kill());
+
+  it('killed, is replaced within a second, and touches nobody else', async () => {
+    const clients = await openStreams(gateway.publicPort, ...Array.from({ length: 40 }, () => '/sse/all'));
+    await gateway.command('/workers/rebalance');
+    await waitUntil(() => gateway.logged('operation is done').length > 0, 'both to have their share');
+    const [victim] = await gateway.workerPids();
+    const killedAt = performance.now();
+    process.kill(victim as number, 'SIGKILL');
+    const ready = () => gateway.logged('worker is ready').some(({ generation }) => generation === 2);
+    await waitUntil(ready, 'the replacement');
+    const tookMs = performance.now() - killedAt;
+    assert.ok(tookMs < 1_000 * SLOW_MACHINE, `${tookMs} ms`);
+    const open = clients.filter(({ connection }) => connection.ending === 'none');
+    assert.equal(open.length, 20);
+    await gateway.publish('all', 'hello');
+    for (const client of open) assert.deepEqual(await client.data(1), ['hello']);
+    for (const client of open) client.close();
+  });
+
+  it('hung, is killed after the limit and replaced', async () => {
+    const [, victim] = await gateway.workerPids();
+    process.kill(victim as number, 'SIGSTOP');
+    await waitUntil(() => gateway.logged('a worker hangs').length > 0, 'the watch to see it', 20_000);
+    await waitUntil(async () => (await gateway.readiness()) === 200, 'the gateway to be ready');
+    assert.ok(!(await gateway.workerPids()).includes(victim as number));
+    assert.equal(gateway.logged('a worker hangs')[0]?.kernelState, 'T');
+  });
+
+  it('alone with all connections, gives its share to the one that comes back', async () => {
+    const [first] = await gateway.workerPids();
+    process.kill(first as number, 'SIGSTOP');
+    const clients = await openStreams(gateway.publicPort, ...Array.from({ length: 300 }, () => '/sse/all'));
+    let counts: number[] = [];
+    await waitUntil(
+      async () => {
+        counts = (await gateway.workers()).map(({ connections }) => connections.sse ?? 0);
+        return counts.length === 2 && Math.min(...counts) >= 100;
+      },
+      () => `both to have their share: ${counts}`,
+      20_000,
+    );
+    const open = clients.filter(({ connection }) => connection.ending === 'none');
+    await gateway.publish('all', 'hello');
+    for (const client of open) assert.deepEqual(await client.data(1), ['hello']);
+  });
+});
+
+/** Other tests run at the same time; what is measured is that it is not the seconds of a back-off. */
+const SLOW_MACHINE = 5;
 
 function held(workers: { generation: number; connections: Record<string, number> }[]): number {
   return workers
