@@ -18,16 +18,13 @@ import type { Wire } from './wire/wire.ts';
 /** Connections above the cap that wait for the peer to read its 503; half of the reserve that the primary left us. */
 const TURNED_AWAY_LIMIT = 128;
 const LISTEN_AGAIN_MS = 1_000;
-/** Where a worker listens that does not. */
-const NOWHERE: ListeningAddress = { address: '', port: 0 };
 
 export class Admission {
   private readonly gateway: Gateway;
   private readonly limit: number;
   /** Room is announced again below this: a little under the cap, so that one client that comes and goes is not a storm. */
   private readonly roomAt: number;
-  /** Null where the primary accepts. */
-  private readonly listener: Listener | null;
+  private readonly listener: Listener;
   private readonly onRoom: (room: boolean) => void;
   private readonly log: Log;
   /** Accepted and not yet closed, those being turned away included. */
@@ -35,12 +32,15 @@ export class Admission {
   private last: boolean;
   state: AcceptState;
 
-  constructor(gateway: Gateway, limit: number, options: ListenerOptions | null, onRoom: (room: boolean) => void) {
+  constructor(gateway: Gateway, limit: number, options: ListenerOptions, onRoom: (room: boolean) => void) {
     this.gateway = gateway;
     this.limit = limit;
     this.roomAt = limit - Math.max(1, Math.floor(limit / 100));
-    const onFault = (text: string): void => gateway.seldom.say('error', 'accept', text);
-    this.listener = options === null ? null : new Listener(options, (wire) => this.onWire(wire), onFault);
+    this.listener = new Listener(
+      options,
+      (wire) => this.onWire(wire),
+      (text) => gateway.seldom.say('error', 'accept', text),
+    );
     this.onRoom = onRoom;
     this.log = gateway.log;
     this.held = 0;
@@ -55,7 +55,7 @@ export class Admission {
 
   /** @throws what `net.Server.listen` fails with. */
   async start(): Promise<ListeningAddress> {
-    const address = this.listener === null ? NOWHERE : await this.listener.listen();
+    const address = await this.listener.listen();
     this.state = 'listening';
     return address;
   }
@@ -68,14 +68,14 @@ export class Admission {
       this.listen();
     } else if (!last && this.state === 'rejecting') {
       this.state = 'full';
-      this.listener?.suspend();
+      this.listener.suspend();
     }
   }
 
   /** Accepts no more, for good. */
   stop(): void {
     this.state = 'draining';
-    this.listener?.close();
+    this.listener.close();
   }
 
   /** TLS could not be spoken with a connection: one of those held, which closes by itself. */
@@ -97,18 +97,13 @@ export class Admission {
     return connection;
   }
 
-  /** Takes a connection that the primary has accepted and given, with the bytes that were read of it. */
-  receive(wire: Wire, first: Buffer): void {
-    this.onWire(wire).onWireRead(first, first.length);
-  }
-
   private hold(wire: Wire): Connection {
     this.held++;
     this.gateway.countTransport(transportIndex.http, 1);
     return new Connection(this.gateway, wire);
   }
 
-  private onWire(wire: Wire): Connection {
+  private onWire(wire: Wire): void {
     const { gateway } = this;
     gateway.counters.accepted++;
     const connection = this.hold(wire);
@@ -122,7 +117,6 @@ export class Admission {
       gateway.countRejected('capacity');
       connection.close('finished');
     }
-    return connection;
   }
 
   private onCap(): void {
@@ -131,7 +125,7 @@ export class Admission {
       this.state = 'rejecting';
     } else {
       this.state = 'full';
-      this.listener?.suspend();
+      this.listener.suspend();
     }
     this.log.info('this worker is at its connection limit', { limit: this.limit, state: this.state });
     this.onRoom(false);
@@ -143,16 +137,15 @@ export class Admission {
     if (this.held > this.roomAt || (this.state !== 'full' && this.state !== 'rejecting')) return;
     this.state = 'listening';
     this.onRoom(true);
-    if (this.listener?.listening === false) this.listen();
+    if (!this.listener.listening) this.listen();
   }
 
   /** Listens again; what goes wrong is tried again for as long as we ought to be listening. */
   private listen(): void {
-    this.listener?.listen().catch((thrown: unknown) => {
+    this.listener.listen().catch((thrown: unknown) => {
       this.log.error('cannot listen again', { error: errorText(thrown) });
       setTimeout(() => {
-        if ((this.state === 'listening' || this.state === 'rejecting') && this.listener?.listening === false)
-          this.listen();
+        if ((this.state === 'listening' || this.state === 'rejecting') && !this.listener.listening) this.listen();
       }, LISTEN_AGAIN_MS);
     });
   }

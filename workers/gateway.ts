@@ -67,6 +67,8 @@ export class Gateway implements BrokerReceiver {
   onFence: (id: string, order: number) => void;
   /** Hands a connection to another worker: see workers/moving/hand-over.ts. */
   handOver: HandOverFunction;
+  /** The slot that has no worker, while a request that wanted to go there is read again; 0 at all other times. */
+  goneSlot: number;
 
   /** @param slot The worker's, 1 to N. */
   constructor(config: Config, log: Log, slot: number, makeBroker: (receiver: BrokerReceiver) => Broker) {
@@ -92,6 +94,7 @@ export class Gateway implements BrokerReceiver {
     this.draining = false;
     this.order = 0;
     this.pendingBytes = 0;
+    this.goneSlot = 0;
     this.parser = new HeadParser(config);
     this.onConnectionClosed = () => {};
     this.onBrokerState = () => {};

@@ -27,7 +27,6 @@ const FIXED_FIELDS = [
   'historyLimitBytes',
   'workers',
   'accept',
-  'proxyProtocol',
   'maxConnections',
   'adminHost',
   'adminPort',

@@ -1,7 +1,7 @@
 // Hand-overs, the primary's part: passes a connection's descriptor from one worker to another and says what became of it.
 //
 // Invariants: every hand-over is answered once: `taken` or `returned` as the taker says, `returned` when it was never
-// sent to anybody, `lost` when it was sent and the taker left or let `DEADLINE_MS` pass. The primary's own copy of a descriptor is
+// sent, `nobody` when there was no taker, `lost` when it was sent and the taker left or let `DEADLINE_MS` pass. The primary's own copy of a descriptor is
 // closed in every case, and in none before node:child_process is done with it: a copy that stays open holds the connection
 // open after both workers have let go of it.
 //
@@ -51,7 +51,7 @@ export class HandOvers {
     const number = ++this.#number;
     if (taker === null || descriptor === null || !taker.sendDescriptor({ type: 'take', number, cargo }, descriptor)) {
       descriptor?.close();
-      answer(giver, given, 'returned');
+      answer(giver, given, taker === null ? 'nobody' : 'returned');
       return;
     }
     const deadline = setTimeout(() => this.#end(number, 'lost'), this.#deadlineMs);

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { makeSid, slotOf } from '../../workers/poll/sid.ts';
 import { makeCertificates } from '../harness/certificates.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { PollClient } from '../harness/poll-client.ts';
@@ -65,6 +66,12 @@ for (const [workers, wire] of [
       }
       client.close();
     });
+
+    it('of a session of a worker that there is not are told the same', async () => {
+      const request = `GET /poll/a?sid=${makeSid(9)}&since=0 HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n`;
+      const { status, text } = await ask(gateway.publicPort, request);
+      assert.deepEqual([status, JSON.parse(text).error.code], [410, 110]);
+    });
   });
 }
 
@@ -97,9 +104,3 @@ describe('polls and 2 workers, TLS', () => {
     assert.deepEqual([...seen].sort(), [200, 421]);
   });
 });
-
-/** The slot that a sid begins with. */
-function slotOf(sid: string): number {
-  const bytes = Buffer.from(sid, 'base64url');
-  return bytes.readUInt16BE(0) >> 4;
-}

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Publication } from '../../src/publication.ts';
 import { transportIndex } from '../../src/stats.ts';
+import type { Movable } from '../../workers/moving/movable.ts';
 import { makeSid } from '../../workers/poll/sid.ts';
 import { TICK_MS } from '../../workers/timing-wheel.ts';
 import type { Answer } from '../harness/raw-client.ts';
@@ -449,14 +450,50 @@ describe('a session', () => {
     }
   });
 
-  it('of no worker that there can be is gone', async () => {
+  it('of no worker that there is, is gone: the request comes back and is read again', async () => {
     for (const slot of [0, 3, 4_095]) {
       const client = new Poller();
+      let given: { connection: Movable; bytes: Buffer } | null = null;
+      test.gateway.handOver = (connection, to, bytes) => {
+        assert.equal(to, slot);
+        given = { connection, bytes: Buffer.from(bytes) };
+        connection.state = 'moving';
+        return true;
+      };
       client.sid = makeSid(slot);
       client.since = '0';
       client.poll('a');
+      if (given !== null) {
+        const { connection, bytes } = given as { connection: Movable; bytes: Buffer };
+        test.gateway.goneSlot = slot;
+        connection.readAgain(bytes);
+        test.gateway.goneSlot = 0;
+      }
       assert.equal((await client.answer()).status, 410, `slot ${slot}`);
+      assert.equal(client.peer.state, 'idle');
     }
+  });
+
+  it('of several channels gets each publication with history once, though the hub holds some up', async () => {
+    const slow = () => ({
+      deliver() {
+        nowMs += 1;
+      },
+    });
+    for (let i = 0; i < 40; i++) test.gateway.hub.subscribe('b', slow());
+    const client = new Poller();
+    client.poll('a?channel=b');
+    test.gateway.onPublication(new Publication('b', Buffer.from('held up')).place('e', 1, 0));
+    assert.ok(test.gateway.hub.waitingCount > 0, 'the fan-out is cut');
+    test.gateway.onPublication(new Publication('a', Buffer.from('overtakes')).place('e', 2, 0));
+    const texts = await client.texts();
+    for (let round = 0; round < 10; round++) {
+      client.poll('a?channel=b&timeout=0');
+      const { status, text } = await client.answer();
+      if (status === 200) texts.push(...(JSON.parse(text) as PollBody).publications.map(({ data }) => data));
+    }
+    assert.equal(test.gateway.hub.waitingCount, 0);
+    assert.deepEqual(texts.sort(), ['held up', 'overtakes']);
   });
 
   it('tells whoever wants to know when it opens and when it has expired', async () => {

@@ -1,11 +1,11 @@
 // Hand-over: connections on their way to another worker, alive, and those that come in. One descriptor, one message.
 //
 //   this worker ──hand-over──▶ primary ──take──▶ the other: serves it, and says `taken`
-//        ◀──handed-over: taken, returned or lost──┘
+//        ◀──handed-over: taken, returned, nobody or lost──┘
 //
 // Invariant: a connection is served by one worker at a time. This one stops reading before it sends and keeps its copy of
 // the descriptor, unused, until the primary says what became of it: taken, the copy is closed; returned (the other never
-// had it, or refused), this one goes on; lost (sent, never answered), the connection is closed, since the other may have served it.
+// had it, or refused), this one goes on; nobody (there is no such worker), a request is read again here; lost (sent, never answered), the connection is closed, since the other may have served it.
 //
 // Bounds: `IN_FLIGHT_LIMIT` connections on their way, `WAITING_LIMIT` behind them with `WAITING_LIMIT_BYTES`, each for `DEADLINE_MS`
 // at most. node:child_process sends one descriptor at a time a channel and keeps the rest, and every message behind them,
@@ -67,15 +67,24 @@ export class HandOver {
 
   /** See `HandOverFunction`. */
   private giveRequest(connection: Movable, slot: number, bytes: Uint8Array): boolean {
+    let request = NOTHING;
     const given = this.give(
       connection,
       slot,
-      // A copy: they lie where the next read goes, and the message may have to wait.
-      (unread) => ({ kind: 'request', bytes: Buffer.concat([bytes, unread]) }),
+      (unread) => {
+        // A copy: they lie where the next read goes, and the message may have to wait.
+        request = Buffer.concat([bytes, unread]);
+        return { kind: 'request', bytes: request };
+      },
       (outcome) => {
-        if (outcome !== 'returned') return;
-        connection.wire.resume();
-        connection.reject(503, 'the worker that holds this cannot be reached; begin anew', 'draining');
+        if (outcome === 'nobody') {
+          this.gateway.goneSlot = slot;
+          connection.readAgain(request);
+          this.gateway.goneSlot = 0;
+        } else if (outcome === 'returned') {
+          connection.wire.resume();
+          connection.reject(503, 'the worker that holds this has no room for the connection; try again', 'capacity');
+        }
       },
     );
     if (given) this.gateway.wheel.schedule(connection, DEADLINE_MS);
@@ -137,7 +146,7 @@ export class HandOver {
       } else if (outcome === 'lost') {
         connection.close('lost');
       }
-      onOutcome(outcome);
+      onOutcome(outcome === 'nobody' && given.cargo.kind !== 'request' ? 'returned' : outcome);
     } else {
       onOutcome('lost');
     }

@@ -11,6 +11,8 @@ export interface Movable extends Timed {
   reject(status: number, text: string, rejection: Rejection): void;
   close(reason: CloseReason): void;
   leaveToAnother(): void;
+  /** Serves the request here after all. */
+  readAgain(request: Buffer): void;
 }
 
 /**
@@ -18,6 +20,7 @@ export interface Movable extends Timed {
  * them as if they had come there. To be called by a handler instead of an answer.
  *
  * @returns false when it cannot be given away, as with TLS: it is as it was, and must be answered here. After true it is
- * nobody's business any more; should the other worker not take it, it is answered 503.
+ * nobody's business any more. Should the other worker have no room, it is answered 503; where there is no worker in that slot the
+ * request is read again here, while the gateway's `goneSlot` says so.
  */
 export type HandOverFunction = (connection: Movable, slot: number, bytes: Uint8Array) => boolean;

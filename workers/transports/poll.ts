@@ -4,7 +4,7 @@
 //   none named    → room for one more → waits; its first answer opens the session
 //   named, here   → the poll that waits is superseded → what was answered is acknowledged → answered, or waits
 //   named, another worker's     → the connection goes to that worker with its request; 421 where it cannot, as with TLS
-//   named, of ours and not here → 410: expired, or died with the worker that was in this slot before
+//   named, of ours and not here → 410: expired, or died with its worker
 //
 // A session's channels and format are those of its first poll; a poll that names others is refused, so that nobody takes
 // silence on a channel for nothing published.
@@ -71,11 +71,11 @@ function begin(exchange: Exchange, { channels }: SubscriptionRequest, encoding: 
   }
 }
 
-/** Sees to a poll whose session another worker holds; false when it is ours. */
+/** Sees to a poll whose session another worker holds; false when it is ours, or that worker is gone. */
 function passOn(exchange: Exchange, head: RequestHead, sid: string, encoding: PollEncoding): boolean {
-  const { polls, config } = exchange.gateway;
+  const { polls, goneSlot } = exchange.gateway;
   const slot = slotOf(sid);
-  if (slot === polls.slot || slot === 0 || slot > config.workers) return false;
+  if (slot === polls.slot || slot === goneSlot || slot === 0) return false;
   if (!exchange.handOver(slot, head)) answerFault(exchange, encoding, ELSEWHERE);
   return true;
 }

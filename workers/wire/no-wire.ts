@@ -6,7 +6,6 @@ export const NO_WIRE: Wire = {
   outboxBytes: 0,
   outboxEntries: 0,
   shareable: false,
-  relayed: false,
   attach() {},
   write() {},
   secure: () => false,
