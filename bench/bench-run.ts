@@ -113,9 +113,9 @@ export async function withSettings<Result>(
   run: (settings: SubjectSettings) => Promise<Result>,
 ): Promise<Result> {
   const redis = options.redis ? await startRedis().catch(noRedis) : null;
-  const { node, nodeFlags, workers } = options;
+  const { node, nodeFlags, workers, accept } = options;
   try {
-    return await run({ node, nodeFlags, workers, redisUrl: redis?.url ?? '' });
+    return await run({ node, nodeFlags, workers, accept, redisUrl: redis?.url ?? '' });
   } finally {
     await redis?.stop();
   }

@@ -5,6 +5,8 @@ import { parseArgs } from 'node:util';
 import { BenchError } from './crowd.ts';
 import { TRANSPORTS, type Transport } from './load/transports.ts';
 
+const ACCEPTS = ['shared', 'sticky'] as const;
+
 export interface Options {
   connections: number;
   workers: number;
@@ -20,6 +22,8 @@ export interface Options {
   /** Connects without an answer head, over all client processes. */
   inFlight: number;
   redis: boolean;
+  /** LONGWIRE_ACCEPT of Longwire. */
+  accept: (typeof ACCEPTS)[number];
   node: string;
   nodeFlags: string[];
   /** Where the JSON goes; empty for a file in the system's folder for temporary files. */
@@ -47,6 +51,7 @@ ${
   --in-flight N       connects without an answer, all clients together (1024)
   --settle-seconds N  longest wait for the memory to stand still (30)
   --redis             Longwire on a redis-server of this run's own
+  --accept NAME       how connections reach Longwire's workers: ${ACCEPTS.join(', ')} (shared)
   --node PATH         Node of the subjects (the one that runs this)
   --node-flags LIST   flags for all processes of the subjects, one text; must be allowed in NODE_OPTIONS
   --json FILE         raw results (a file in the folder for temporary files)`;
@@ -80,6 +85,7 @@ export function readOptions(bench: string, defaults: Defaults): { options: Optio
       'in-flight': { type: 'string' },
       'settle-seconds': { type: 'string' },
       redis: { type: 'boolean' },
+      accept: { type: 'string' },
       node: { type: 'string' },
       'node-flags': { type: 'string' },
       json: { type: 'string' },
@@ -108,6 +114,7 @@ export function readOptions(bench: string, defaults: Defaults): { options: Optio
     inFlight: whole('in-flight', values['in-flight'], 1_024, 1, 4_096),
     settleSeconds: whole('settle-seconds', values['settle-seconds'], 30, 3, 300),
     redis: values.redis ?? false,
+    accept: oneOf('accept', values.accept ?? 'shared', ACCEPTS),
     node: values.node === undefined ? process.execPath : commandPath(values.node),
     nodeFlags: values['node-flags']?.split(/\s+/).filter((flag) => flag !== '') ?? [],
     json: values.json ?? '',

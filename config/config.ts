@@ -22,7 +22,7 @@ export interface Config {
   redisPrefix: string;
   /** Number of workers; `auto` has been resolved. */
   workers: number;
-  accept: 'shared' | 'reuseport';
+  accept: 'shared' | 'reuseport' | 'sticky';
   wire: 'auto' | 'handle' | 'socket';
   /** Most connections of all workers together; 0 for as many as RLIMIT_NOFILE allows. */
   maxConnections: number;

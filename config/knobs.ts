@@ -99,8 +99,8 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
   accept: knob(
     'LONGWIRE_ACCEPT',
     'shared',
-    oneOf('shared', 'reuseport'),
-    'How connections reach workers: one shared listening socket, or one each with SO_REUSEPORT (Node ≥ 22.12).',
+    oneOf('shared', 'reuseport', 'sticky'),
+    'How connections reach workers: one shared listening socket, one each with SO_REUSEPORT (Node ≥ 22.12), or the primary, which gives polls to the worker of their session.',
   ),
   wire: knob(
     'LONGWIRE_WIRE',

@@ -98,6 +98,30 @@ const SCHEMA = v.pipe(
   ),
   v.forward(
     v.partialCheck(
+      [['accept'], ['tlsCert']],
+      (knobs: Pick<Knobs, 'accept' | 'tlsCert'>) => knobs.accept !== 'sticky' || knobs.tlsCert === '',
+      `must be shared or reuseport with ${KNOBS.tlsCert.environment}: sticky reads requests where TLS hides them`,
+    ),
+    ['accept'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['accept'], ['proxyProtocol']],
+      (knobs: Pick<Knobs, 'accept' | 'proxyProtocol'>) => knobs.accept !== 'sticky' || knobs.proxyProtocol === 'off',
+      `must be shared or reuseport with ${KNOBS.proxyProtocol.environment}: sticky knows requests alone, and no header before them`,
+    ),
+    ['accept'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['wire'], ['accept']],
+      (knobs: Pick<Knobs, 'wire' | 'accept'>) => knobs.wire !== 'handle' || knobs.accept !== 'sticky',
+      'must be auto or socket with LONGWIRE_ACCEPT=sticky: what the primary gives away comes as a socket',
+    ),
+    ['wire'],
+  ),
+  v.forward(
+    v.partialCheck(
       [['port'], ['host'], ['adminPort'], ['adminHost']],
       (knobs: Pick<Knobs, 'port' | 'host' | 'adminPort' | 'adminHost'>) =>
         knobs.port === 0 || knobs.port !== knobs.adminPort || !overlap(knobs.host, knobs.adminHost),

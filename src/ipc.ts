@@ -93,6 +93,38 @@ export interface Share {
  */
 export type HandOverOutcome = 'taken' | 'returned' | 'nobody' | 'lost';
 
+/** What @socket.io/sticky sends to the worker that it has chosen; a socket comes with `sticky:connection`. */
+export type StickyToWorker =
+  | { type: 'sticky:connection'; data: Uint8Array }
+  /** A request with a body, whose further chunks follow under the same id. */
+  | {
+      type: 'sticky:http-chunk-start';
+      data: Uint8Array;
+      connectionId: string;
+      socketInfo: { remoteAddress?: string };
+    }
+  | { type: 'sticky:http-chunk'; data: Uint8Array; connectionId: string }
+  /** Its client has gone. */
+  | { type: 'sticky:abort'; connectionId: string };
+
+/** What it wants to hear from workers. */
+export type StickyToPrimary =
+  | { type: 'sticky:http-response'; data: Uint8Array; connectionId: string }
+  | { type: 'sticky:http-response-end'; connectionId: string }
+  | { type: 'sticky:http-response-destroy'; connectionId: string }
+  /** A poll session has opened or expired: polls with this sid are ours, or are not any more. */
+  | { type: 'sticky:connection'; data: string }
+  | { type: 'sticky:disconnection'; data: string };
+
+/** What a worker holds, for the sticky primary, which gives the next connection to whoever holds the least. */
+export interface WorkerLoad {
+  connections: number;
+  /** Poll sessions. */
+  sessions: number;
+  /** Sockets that have come to it so far. */
+  taken: number;
+}
+
 export type ToWorker =
   | { type: 'assign'; assignment: Assignment }
   /** Serve new connections with this from now on; those that are held stay as they are. Sent only where TLS is on. */
@@ -113,7 +145,8 @@ export type ToWorker =
   /** Push a snapshot now, and not at the end of the second. */
   | { type: 'report' }
   /** What became of the worker's own hand-over `number`. */
-  | { type: 'handed-over'; number: number; outcome: HandOverOutcome };
+  | { type: 'handed-over'; number: number; outcome: HandOverOutcome }
+  | StickyToWorker;
 
 export type ToPrimary =
   /** Loaded and able to read messages: asks for its assignment. */
@@ -125,6 +158,9 @@ export type ToPrimary =
   | { type: 'stats'; snapshot: Snapshot }
   /** Whether this worker has room for more connections; sent on changes. */
   | { type: 'room'; room: boolean }
+  /** With LONGWIRE_ACCEPT=sticky, where it has changed. */
+  | { type: 'load'; load: WorkerLoad }
+  | StickyToPrimary
   | { type: 'broker'; state: BrokerState }
   /** Give this connection to the worker in slot `to`; the message has its descriptor. Answered by `handed-over`. */
   | { type: 'hand-over'; to: number; number: number; cargo: Cargo }

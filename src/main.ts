@@ -21,6 +21,7 @@ import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
 import { Metrics } from './primary/metrics.ts';
 import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
+import type { StickyFront } from './primary/sticky-front.ts';
 import { Supervisor } from './primary/supervisor.ts';
 import { logCertificate, tlsReloader } from './primary/tls.ts';
 import { LOOK_MS, Watch } from './primary/watch.ts';
@@ -60,6 +61,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
   if (tls !== null) logCertificate(log, 'TLS is on', tls);
 
   const table = new WorkerTable(config.workers);
+  const front = await stickyFront(config, limits.perWorker, table, log);
   const supervisor = new Supervisor({
     exec: fileURLToPath(new URL('../workers/main.js', import.meta.url)),
     execArgv: [...WORKER_FLAGS, ...process.execArgv],
@@ -68,6 +70,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     tls,
     table,
     relay: new Relay(log, undefined, config.historyLimitBytes),
+    front,
     log,
   });
   const fleet = new Fleet(supervisor, table, () => reread(config, log), log);
@@ -93,11 +96,12 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
   process.on('SIGTTIN', () => begin(log, 'SIGTTIN', () => fleet.scale((present) => present + 1)));
   process.on('SIGTTOU', () => begin(log, 'SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1))));
   startWatch(config, log, supervisor, fleet, table);
-  endOnSignals(config, log, supervisor, admin);
+  endOnSignals(config, log, supervisor, admin, front);
   endOnFaults(log, supervisor);
   try {
     const adminPort = await admin.listen();
-    const found = await supervisor.start();
+    const workers = await supervisor.start();
+    const found = front === null ? workers : { ...workers, ...(await front.listen()) };
     process.stdout.write(
       banner({
         version,
@@ -148,8 +152,26 @@ async function reread(running: Config, log: Log): Promise<{ config: Config } | {
   return { config };
 }
 
+/** Loaded only where it is used, with the library. Null where workers accept. */
+async function stickyFront(
+  config: Config,
+  connectionLimit: number,
+  table: WorkerTable,
+  log: Log,
+): Promise<StickyFront | null> {
+  if (config.accept !== 'sticky') return null;
+  const { StickyFront } = await import('./primary/sticky-front.ts');
+  return new StickyFront({ config, connectionLimit, descriptorLimit: readDescriptorLimit(), table, log });
+}
+
 /** The first signal drains and exits 0, the second ends everything at once. */
-function endOnSignals(config: Config, log: Log, supervisor: Supervisor, admin: AdminServer): void {
+function endOnSignals(
+  config: Config,
+  log: Log,
+  supervisor: Supervisor,
+  admin: AdminServer,
+  front: StickyFront | null,
+): void {
   let ending = false;
   const onSignal = (signal: 'SIGTERM' | 'SIGINT') => {
     if (ending) {
@@ -159,6 +181,7 @@ function endOnSignals(config: Config, log: Log, supervisor: Supervisor, admin: A
     }
     ending = true;
     log.info('shutting down', { signal, drainSeconds: config.drainSeconds });
+    front?.stop();
     supervisor
       .stop(config.drainSeconds)
       .then(async (killed) => {

@@ -18,13 +18,16 @@ import type { Wire } from './wire/wire.ts';
 /** Connections above the cap that wait for the peer to read its 503; half of the reserve that the primary left us. */
 const TURNED_AWAY_LIMIT = 128;
 const LISTEN_AGAIN_MS = 1_000;
+/** Where a worker listens that does not. */
+const NOWHERE: ListeningAddress = { address: '', port: 0 };
 
 export class Admission {
   private readonly gateway: Gateway;
   private readonly limit: number;
   /** Room is announced again below this: a little under the cap, so that one client that comes and goes is not a storm. */
   private readonly roomAt: number;
-  private readonly listener: Listener;
+  /** Null where the primary accepts. */
+  private readonly listener: Listener | null;
   private readonly onRoom: (room: boolean) => void;
   private readonly log: Log;
   /** Accepted and not yet closed, those being turned away included. */
@@ -32,15 +35,12 @@ export class Admission {
   private last: boolean;
   state: AcceptState;
 
-  constructor(gateway: Gateway, limit: number, options: ListenerOptions, onRoom: (room: boolean) => void) {
+  constructor(gateway: Gateway, limit: number, options: ListenerOptions | null, onRoom: (room: boolean) => void) {
     this.gateway = gateway;
     this.limit = limit;
     this.roomAt = limit - Math.max(1, Math.floor(limit / 100));
-    this.listener = new Listener(
-      options,
-      (wire) => this.onWire(wire),
-      (text) => gateway.seldom.say('error', 'accept', text),
-    );
+    const onFault = (text: string): void => gateway.seldom.say('error', 'accept', text);
+    this.listener = options === null ? null : new Listener(options, (wire) => this.onWire(wire), onFault);
     this.onRoom = onRoom;
     this.log = gateway.log;
     this.held = 0;
@@ -55,7 +55,7 @@ export class Admission {
 
   /** @throws what `net.Server.listen` fails with. */
   async start(): Promise<ListeningAddress> {
-    const address = await this.listener.listen();
+    const address = this.listener === null ? NOWHERE : await this.listener.listen();
     this.state = 'listening';
     return address;
   }
@@ -68,14 +68,14 @@ export class Admission {
       this.listen();
     } else if (!last && this.state === 'rejecting') {
       this.state = 'full';
-      this.listener.suspend();
+      this.listener?.suspend();
     }
   }
 
   /** Accepts no more, for good. */
   stop(): void {
     this.state = 'draining';
-    this.listener.close();
+    this.listener?.close();
   }
 
   /** TLS could not be spoken with a connection: one of those held, which closes by itself. */
@@ -97,13 +97,18 @@ export class Admission {
     return connection;
   }
 
+  /** Takes a connection that the primary has accepted and given, with the bytes that were read of it. */
+  receive(wire: Wire, first: Buffer): void {
+    this.onWire(wire).onWireRead(first, first.length);
+  }
+
   private hold(wire: Wire): Connection {
     this.held++;
     this.gateway.countTransport(transportIndex.http, 1);
     return new Connection(this.gateway, wire);
   }
 
-  private onWire(wire: Wire): void {
+  private onWire(wire: Wire): Connection {
     const { gateway } = this;
     gateway.counters.accepted++;
     const connection = this.hold(wire);
@@ -117,6 +122,7 @@ export class Admission {
       gateway.countRejected('capacity');
       connection.close('finished');
     }
+    return connection;
   }
 
   private onCap(): void {
@@ -125,7 +131,7 @@ export class Admission {
       this.state = 'rejecting';
     } else {
       this.state = 'full';
-      this.listener.suspend();
+      this.listener?.suspend();
     }
     this.log.info('this worker is at its connection limit', { limit: this.limit, state: this.state });
     this.onRoom(false);
@@ -137,15 +143,16 @@ export class Admission {
     if (this.held > this.roomAt || (this.state !== 'full' && this.state !== 'rejecting')) return;
     this.state = 'listening';
     this.onRoom(true);
-    if (!this.listener.listening) this.listen();
+    if (this.listener?.listening === false) this.listen();
   }
 
   /** Listens again; what goes wrong is tried again for as long as we ought to be listening. */
   private listen(): void {
-    this.listener.listen().catch((thrown: unknown) => {
+    this.listener?.listen().catch((thrown: unknown) => {
       this.log.error('cannot listen again', { error: errorText(thrown) });
       setTimeout(() => {
-        if ((this.state === 'listening' || this.state === 'rejecting') && !this.listener.listening) this.listen();
+        if ((this.state === 'listening' || this.state === 'rejecting') && this.listener?.listening === false)
+          this.listen();
       }, LISTEN_AGAIN_MS);
     });
   }

@@ -4,6 +4,8 @@
 // group, so a worker ignores all three and waits for word. When the primary is gone node:cluster ends the worker (no orphans).
 
 import cluster from 'node:cluster';
+import type { Socket } from 'node:net';
+import type { Config } from '../config/config.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { MemoryBroker } from '../src/broker/memory.ts';
 import { RelayLink, workerEnd } from '../src/broker/relay-link.ts';
@@ -16,6 +18,7 @@ import { drain } from './drain.ts';
 import { Gateway } from './gateway.ts';
 import { Moves } from './moving/moves.ts';
 import { Reporter } from './reporter.ts';
+import { StickyIntake } from './sticky-intake.ts';
 import { adopt, chooseWire, type WireChoice } from './wire/probe.ts';
 import { Tls } from './wire/tls.ts';
 import type { Wire } from './wire/wire.ts';
@@ -31,6 +34,7 @@ const send = (message: ToPrimary): void => {
 
 let admission: Admission | null = null;
 let moves: Moves | null = null;
+let intake: StickyIntake | null = null;
 let reporter: Reporter | null = null;
 let tls: Tls | null = null;
 let leave: ((seconds: number) => void) | null = null;
@@ -54,6 +58,12 @@ process.on('message', (message: ToWorker, descriptor: unknown) => {
     case 'last':
       isLast = message.last;
       admission?.setLast(message.last);
+      return;
+    case 'sticky:connection':
+    case 'sticky:http-chunk-start':
+    case 'sticky:http-chunk':
+    case 'sticky:abort':
+      intake?.receive(message, descriptor as Socket | undefined);
       return;
     case 'take':
     case 'handed-over':
@@ -79,7 +89,7 @@ async function run(assignment: Assignment): Promise<void> {
   });
 
   newestTls ??= assignment.tls;
-  const wire: WireChoice = newestTls === null ? await chooseWire(config.wire) : { kind: 'socket', why: 'TLS' };
+  const wire = await wireFor(config, newestTls !== null);
   const makeBroker = await brokerMaker(assignment, log);
   const gateway = new Gateway(config, log, worker, makeBroker);
   const { broker } = gateway;
@@ -88,25 +98,29 @@ async function run(assignment: Assignment): Promise<void> {
   admission = new Admission(
     gateway,
     connectionLimit,
-    {
-      host: config.host,
-      port: config.port,
-      reusePort: config.accept === 'reuseport',
-      kind: wire.kind,
-      tls,
-      secureLater: config.proxyProtocol === 'on',
-    },
+    config.accept === 'sticky'
+      ? null
+      : {
+          host: config.host,
+          port: config.port,
+          reusePort: config.accept === 'reuseport',
+          kind: wire.kind,
+          tls,
+          secureLater: config.proxyProtocol === 'on',
+        },
     (room) => send({ type: 'room', room }),
   );
   const adoptHere = (descriptor: Descriptor): Wire => adopt(descriptor, wire.kind);
   moves = new Moves(gateway, admission, { send: primary.send, adopt: adoptHere });
   reporter = new Reporter(gateway, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
   admission.setLast(isLast);
+  if (config.accept === 'sticky') intake = new StickyIntake(gateway, admission, send);
 
   await broker.start();
   gateway.start();
   if (config.redisUrl !== '') collectLeftovers();
   const address = await admission.start();
+  intake?.start();
   reporter.start();
   reporter.report();
   leave = (seconds) => {
@@ -115,6 +129,11 @@ async function run(assignment: Assignment): Promise<void> {
   };
   send({ type: 'ready', ...address, wire: wire.kind, wireWhy: wire.why });
   send({ type: 'broker', state: broker.state });
+}
+
+async function wireFor(config: Config, tls: boolean): Promise<WireChoice> {
+  if (tls) return { kind: 'socket', why: 'TLS' };
+  return config.accept === 'sticky' ? { kind: 'socket', why: 'LONGWIRE_ACCEPT=sticky' } : chooseWire(config.wire);
 }
 
 /** Gives connections to other workers; one that is to leave accepts no more, and drains what could not go. */

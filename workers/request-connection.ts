@@ -388,10 +388,19 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
       this.reject(parser.faultStatus, parser.faultText, 'malformed');
       return end;
     }
+    if (this.wire.relayed && !this.fitsRelay(parser.head)) return end;
     const refusal = gateway.clients?.ask(this, parser.head) ?? null;
     if (refusal === null) route(this, parser.head);
     else this.refuse(refusal, parser.head.method === 'HEAD');
     return stop;
+  }
+
+  /** What passes through the primary is one request with a body: nothing is held there, and nothing kept for the next. */
+  private fitsRelay(head: RequestHead): boolean {
+    head.keepAlive = false;
+    if (head.bodyKind !== 'none') return true;
+    this.reject(400, 'a field of this request is named as if it had a body', 'malformed', '', head.method === 'HEAD');
+    return false;
   }
 
   private readBodyBytes(buffer: Buffer, start: number, end: number): number {

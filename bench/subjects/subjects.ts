@@ -45,6 +45,8 @@ export interface SubjectSettings {
   nodeFlags: string[];
   workers: number;
   redisUrl: string;
+  /** LONGWIRE_ACCEPT of Longwire; shared unless given. */
+  accept?: 'shared' | 'sticky';
 }
 
 const API_KEY = 'benchmark-api-key';
@@ -79,6 +81,7 @@ export async function planOf(
           LONGWIRE_API_KEY: API_KEY,
           LONGWIRE_LOG_LEVEL: 'warn',
           LONGWIRE_WIRE: wire,
+          LONGWIRE_ACCEPT: settings.accept ?? 'shared',
           ...(settings.redisUrl === '' ? {} : { REDIS_URL: settings.redisUrl }),
         },
         port,

@@ -52,6 +52,7 @@ export function banner(facts: BannerFacts): string {
 const ACCEPT_TEXT = {
   shared: 'one shared socket (LONGWIRE_ACCEPT=shared)',
   reuseport: 'a socket each (LONGWIRE_ACCEPT=reuseport)',
+  sticky: 'the primary, which gives polls to the worker of their session (LONGWIRE_ACCEPT=sticky)',
 };
 
 /** Something that can be typed on this machine: wildcards and loopback are called localhost. */

@@ -27,6 +27,7 @@ const FIXED_FIELDS = [
   'historyLimitBytes',
   'workers',
   'accept',
+  'proxyProtocol',
   'maxConnections',
   'adminHost',
   'adminPort',

@@ -14,7 +14,7 @@ import { CLOSE_REASONS, REJECTIONS } from '../close-reason.ts';
 import type { Counters } from '../stats.ts';
 import { ACCEPT_STATES, FANOUT_BUCKETS_SECONDS, TRANSPORTS } from '../stats.ts';
 import { readDescriptorLimit } from './limits.ts';
-import { WORKER_STATES, type WorkerRow, type WorkerTable } from './worker-table.ts';
+import { FRONT_STATES, WORKER_STATES, type WorkerRow, type WorkerTable } from './worker-table.ts';
 
 /** What a build is: the labels of `longwire_build_info`. */
 export interface BuildInfo {
@@ -140,6 +140,12 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
   byWorker('longwire_connection_limit', 'Most connections that the worker will hold.', (row) => {
     return row.gauges.connectionLimit;
   }),
+  gauge(
+    'longwire_sticky_sockets',
+    'Sockets that the sticky primary holds, by what becomes of them; 0 unless it accepts.',
+    ['state'],
+    ({ table }) => FRONT_STATES.map((state) => ({ labels: { state }, value: table.front.sockets[state] })),
+  ),
   counter('longwire_accepted_total', 'Connections taken from the listening socket.', (totals) => totals.accepted),
   {
     name: 'longwire_moved_total',

@@ -21,6 +21,7 @@ import { appointLast } from './last.ts';
 import type { Relay } from './relay.ts';
 import { clearTimer, makeSlot, portFor, type Slot } from './slot.ts';
 import { startFault } from './start-fault.ts';
+import type { StickyFront } from './sticky-front.ts';
 import { type Given, Succession } from './succession.ts';
 import { type Ending, endingText, WorkerProcess, type WorkerProcessOwner, workerStdio } from './worker-process.ts';
 import type { WorkerAddress, WorkerTable } from './worker-table.ts';
@@ -38,6 +39,8 @@ export interface SupervisorOptions {
   table: WorkerTable;
   /** The embedded broker's middle: each worker joins it right before its assignment is sent. */
   relay: Pick<Relay, 'join' | 'leave' | 'receive'>;
+  /** What accepts in the workers' place; null, or none, where they accept themselves. */
+  front?: Pick<StickyFront, 'join' | 'leave' | 'report'> | null;
   log: Log;
   /** For tests; the defaults are those of production. */
   readyDeadlineMs?: number;
@@ -97,7 +100,8 @@ export class Supervisor implements WorkerProcessOwner {
   start(): Promise<WorkerAddress> {
     const { exec, execArgv, config } = this.#options;
     this.#state = 'starting';
-    // With `shared` every worker accepts from one socket; with `reuseport` each has its own and the policy has no say.
+    // With `shared` every worker accepts from one socket; with `reuseport` each has its own, with `sticky` none, and the policy
+    // has no say.
     cluster.schedulingPolicy = cluster.SCHED_NONE;
     cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', stdio: workerStdio(config) });
     this.#options.log.debug('starting workers', { workers: config.workers, accept: config.accept });
@@ -174,6 +178,9 @@ export class Supervisor implements WorkerProcessOwner {
       case 'batch':
         this.#batches.pass(worker, message.batch, message.step, this.#readyWorker(message.to));
         break;
+      case 'load':
+        this.#options.front?.report(row, message.load);
+        break;
       case 'taken':
         this.#handOvers.taken(worker, message.number, message.taken);
         break;
@@ -197,6 +204,7 @@ export class Supervisor implements WorkerProcessOwner {
     relay.leave(row.life);
     this.#handOvers.leave(worker);
     this.#batches.takerLeft(worker);
+    this.#options.front?.leave(row);
     table.end(row);
     if (this.#succession.exit(worker, endingText(ending))) {
       if (ending.code === 0) log.info('worker has left', facts);
@@ -225,8 +233,15 @@ export class Supervisor implements WorkerProcessOwner {
   // ---- starting
 
   #fork(slot: Slot): void {
-    slot.worker = new WorkerProcess(this.#options.table, slot.id, this);
+    slot.worker = this.#makeProcess(slot.id);
     slot.timer = setTimeout(() => this.#tooSlow(slot), this.#readyDeadlineMs);
+  }
+
+  #makeProcess(id: number, place: 'slot' | 'beside' = 'slot'): WorkerProcess {
+    const { table, front } = this.#options;
+    const worker = new WorkerProcess(table, id, this, place);
+    if (front) worker.joinFront(front);
+    return worker;
   }
 
   #assign(slot: Slot): void {
@@ -321,7 +336,7 @@ export class Supervisor implements WorkerProcessOwner {
     const former = this.#readyWorker(id);
     if (former === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
     const { table } = this.#options;
-    const next = new WorkerProcess(table, id, this, 'beside');
+    const next = this.#makeProcess(id, 'beside');
     await this.#succession.expect(next, this.#readyDeadlineMs);
     // It may have died meanwhile, and took its connections with it.
     if (former.row.state !== 'ready') return { moved: 0, stayed: 0 };
@@ -354,7 +369,7 @@ export class Supervisor implements WorkerProcessOwner {
     const id = table.addSlot();
     this.#slots.push(makeSlot(id));
     try {
-      await this.#succession.expect(new WorkerProcess(table, id, this, 'beside'), this.#readyDeadlineMs);
+      await this.#succession.expect(this.#makeProcess(id, 'beside'), this.#readyDeadlineMs);
     } catch (thrown) {
       this.#slots.pop();
       table.removeSlot();

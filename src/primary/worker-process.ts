@@ -11,6 +11,7 @@ import type { FrameKind } from '../broker/relay-frames.ts';
 import { RELAY_LINK_FD, type RelayLink, STDIO_WITH_LINK } from '../broker/relay-link.ts';
 import { errorText } from '../errors.ts';
 import type { Descriptor, ToPrimary, ToWorker } from '../ipc.ts';
+import type { StickyFront } from './sticky-front.ts';
 import { linkToWorker } from './worker-link.ts';
 import type { WorkerRow, WorkerTable } from './worker-table.ts';
 
@@ -80,6 +81,11 @@ export class WorkerProcess {
     // The types name the objects that Node makes of descriptors; it takes the handle beneath them as well.
     this.#worker.send(message, descriptor as unknown as SendHandle, undefined, ignoreError);
     return true;
+  }
+
+  /** Has the sticky front give connections to it once it is ready. */
+  joinFront(front: Pick<StickyFront, 'join'>): void {
+    if (this.#worker !== null) front.join(this.#worker, this.row);
   }
 
   kill(): void {

@@ -16,6 +16,13 @@ import { addCounters, emptyCounters, emptyGauges } from '../stats.ts';
 export const WORKER_STATES = ['starting', 'ready', 'leaving', 'draining', 'gone'] as const;
 export type WorkerState = (typeof WORKER_STATES)[number];
 
+/**
+ * Where a socket stands that the sticky primary holds: its first head is being read; given to a worker and not yet out;
+ * relayed, chunk by chunk; told why not, and about to be closed.
+ */
+export const FRONT_STATES = ['head', 'given', 'relayed', 'leaving'] as const;
+export type FrontState = (typeof FRONT_STATES)[number];
+
 /** Where a worker accepts and how it reads: what its `ready` message says. */
 export interface WorkerAddress {
   address: string;
@@ -75,6 +82,8 @@ export class WorkerRow {
 }
 
 export class WorkerTable {
+  /** Of the sticky primary: sockets that it holds, and counters of those that no worker has seen. */
+  readonly front: { readonly counters: Counters; readonly sockets: Record<FrontState, number> };
   readonly #rows: WorkerRow[];
   /** Replacements by slot: processes started there after the first one died. */
   readonly #restarts: number[];
@@ -90,6 +99,7 @@ export class WorkerTable {
    * @param clock Monotonic milliseconds.
    */
   constructor(slots: number, clock: () => number = () => performance.now()) {
+    this.front = { counters: emptyCounters(), sockets: { head: 0, given: 0, relayed: 0, leaving: 0 } };
     this.#rows = Array.from({ length: slots }, (_, index) => new WorkerRow(index + 1, 0, null, 0, 0));
     this.#restarts = this.#rows.map(() => 0);
     this.#retired = emptyCounters();
@@ -203,6 +213,7 @@ export class WorkerTable {
   /** Everything ever counted, by workers living and dead. */
   totals(): Counters {
     const totals = emptyCounters();
+    addCounters(totals, this.front.counters);
     addCounters(totals, this.#retired);
     for (const row of this.#unsettled) addCounters(totals, row.counters);
     return totals;

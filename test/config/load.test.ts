@@ -108,7 +108,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
     ],
     bad: [...autoFaults(), ['1025', /above 1024/]],
   },
-  accept: names('shared', ['shared', 'reuseport']),
+  accept: names('shared', ['shared', 'reuseport', 'sticky']),
   wire: names('auto', ['auto', 'handle', 'socket']),
   maxConnections: {
     initial: 0,
@@ -332,6 +332,22 @@ describe('rules between knobs', () => {
     assert.equal(fault?.name, 'LONGWIRE_WIRE');
     assert.equal(fault?.value, 'handle');
     for (const wire of ['auto', 'socket']) loaded({ ...tls, LONGWIRE_WIRE: wire });
+  });
+
+  it('sticky reads requests itself, as they come, from sockets', () => {
+    const sticky = { LONGWIRE_ACCEPT: 'sticky' };
+    const others: [beside: Environment, named: string][] = [
+      [{ LONGWIRE_TLS_CERT: 'cert.pem', LONGWIRE_TLS_KEY: 'key.pem' }, 'LONGWIRE_ACCEPT'],
+      [{ LONGWIRE_PROXY_PROTOCOL: 'on', LONGWIRE_TRUSTED_PROXIES: '::1' }, 'LONGWIRE_ACCEPT'],
+      [{ LONGWIRE_WIRE: 'handle' }, 'LONGWIRE_WIRE'],
+    ];
+    for (const [beside, named] of others) {
+      const [fault, ...more] = faults({ ...sticky, ...beside });
+      assert.deepEqual([fault?.name, more], [named, []]);
+      assert.match(fault?.problem ?? '', /sticky/);
+      loaded(beside);
+    }
+    loaded({ ...sticky, LONGWIRE_TRUSTED_PROXIES: '::1' });
   });
 
   it('PROXY headers are taken from somebody', () => {

@@ -59,6 +59,7 @@ describe('metrics', () => {
   it('are all there from the start, at 0, with every label value', async () => {
     const samples = await scrape(new WorkerTable(2));
     const expected = [
+      ...['head', 'given', 'relayed', 'leaving'].map((state) => `longwire_sticky_sockets{state="${state}"}`),
       'longwire_accepted_total',
       ...['out', 'in'].map((direction) => `longwire_moved_total{direction="${direction}"}`),
       ...REJECTIONS.map((reason) => `longwire_rejected_total{reason="${reason}"}`),

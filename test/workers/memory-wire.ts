@@ -13,6 +13,7 @@ export class MemoryWire implements Wire {
   outboxBytes = 0;
   outboxEntries = 0;
   readonly shareable = true;
+  relayed = false;
   paused = false;
   /** Whom the kernel says we speak to. */
   peer = '192.0.2.1';

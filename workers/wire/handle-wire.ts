@@ -40,6 +40,10 @@ export class HandleWire implements Wire {
     handle.wire = this;
   }
 
+  get relayed(): boolean {
+    return false;
+  }
+
   get outboxBytes(): number {
     if (this.inFlight === null || this.handle === null) return 0;
     return this.handle.writeQueueSize + this.waitingBytes;

@@ -6,6 +6,7 @@ export const NO_WIRE: Wire = {
   outboxBytes: 0,
   outboxEntries: 0,
   shareable: false,
+  relayed: false,
   attach() {},
   write() {},
   secure: () => false,

@@ -40,6 +40,10 @@ export class SocketWire implements Wire {
     socket.on('error', onError);
   }
 
+  get relayed(): boolean {
+    return false;
+  }
+
   get outboxBytes(): number {
     return this.socket === null ? 0 : this.socket.writableLength + this.waitingBytes;
   }
@@ -190,6 +194,13 @@ function readAgain(socket: Socket): void {
   if (descriptor === null) return;
   descriptor.reading = true;
   descriptor.readStart();
+}
+
+/** The wire of a socket that another process has accepted and given, as node:child_process has made it. */
+export function wireOfGiven(socket: Socket): SocketWire {
+  socket.allowHalfOpen = true;
+  socket.setNoDelay(true);
+  return new SocketWire(socket);
 }
 
 /** A socket for a descriptor that another process has sent; node:child_process makes them in the same way. */

@@ -39,6 +39,8 @@ export interface Wire {
 
   /** Whether its kind can be given to another process at all; TLS cannot, whose state is OpenSSL's. */
   readonly shareable: boolean;
+  /** Whether its bytes pass through another process, for one request with a body and no more: see relayed-wire.ts. */
+  readonly relayed: boolean;
 
   /** Names the owner and begins to read. Called once. */
   attach(owner: WireOwner): void;
