@@ -126,5 +126,30 @@ for (const { name, skip, wire, env, start } of FRONTS) {
       const rejected = (await gateway.metrics()).value('longwire_rejected_total');
       assert.equal(rejected, (await gateway.metrics()).value('longwire_rejected_total', { reason: 'too-many' }));
     });
+
+    it('are counted by the worker that they move to, under the same address', async () => {
+      const held = [];
+      for (let count = 0; count < LIMIT; count++) held.push(await come(ALICE, count));
+      assert.deepEqual(
+        held.map(({ status }) => status),
+        Array<number>(LIMIT).fill(200),
+      );
+      await gateway.metricReaches('longwire_connections', { transport: 'sse' }, LIMIT);
+      const [former = assert.fail()] = await gateway.workers();
+      gateway.signal('SIGHUP');
+      await waitUntil(async () => {
+        const [worker] = await gateway.workers();
+        return worker?.pid !== former.pid && worker?.connections.sse === LIMIT;
+      }, 'all of them to be held by the next worker');
+      await gateway.metricReaches('longwire_moved_total', { direction: 'in' }, (moved) => moved >= LIMIT);
+      assert.equal((await come(ALICE, 0)).status, 429);
+      assert.equal((await come(BOB, 0)).status, 200);
+      for (const { client } of held) {
+        assert.equal(client.ending, 'none');
+        client.close();
+      }
+      await waitUntil(async () => (await come(ALICE, 0)).status === 200, 'the place to be free');
+      assert.ok(gateway.logged('closed').some(({ client, reason }) => client === ALICE && reason === 'client-left'));
+    });
   });
 }

@@ -413,6 +413,35 @@ describe('a worker that dies behind the sticky primary', () => {
   });
 });
 
+describe('workers that are replaced behind the sticky primary', () => {
+  it('give their connections on, alive, and new ones go to those that have come', async () => {
+    const gateway = await start();
+    const port = gateway.publicPort;
+    const held = await Promise.all(Array.from({ length: 60 }, () => new SseClient(port, '/sse/a').opened()));
+    await gateway.metricReaches('longwire_connections', { transport: 'sse' }, held.length);
+    const former = (await gateway.workers()).map(({ pid }) => pid);
+    gateway.signal('SIGHUP');
+    let coming = true;
+    const arriving = (async () => {
+      let count = 0;
+      for (; coming; count++) assert.equal((await ask(port, CLOSING)).status, 200);
+      return count;
+    })();
+    await waitUntil(
+      async () => (await gateway.workers()).every(({ pid, state }) => state === 'ready' && !former.includes(pid)),
+      'all workers to be replaced',
+      30_000,
+    );
+    coming = false;
+    assert.ok((await arriving) > 0);
+    await gateway.publish('a', 'after');
+    for (const client of held) assert.deepEqual(await client.data(1), ['after']);
+    const fresh = polled(await ask(port, pollRequest('a', '')));
+    assert.equal(polled(await ask(port, pollRequest('a', `&sid=${fresh.sid}`))).status, 204);
+    for (const client of held) client.close();
+  });
+});
+
 it('says whose port it is when it is taken', async () => {
   const holder = await start();
   const late = runGateway({ env: { ...STICKY, PORT: `${holder.publicPort}` } });
