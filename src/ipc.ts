@@ -42,10 +42,12 @@ export type Cargo = CargoOfKind & {
 };
 
 export type CargoOfKind =
-  /** It waits for the answer to a request of which these bytes were read. */
-  | { kind: 'request'; bytes: Uint8Array }
+  /** It waits for the answer to a request of which these bytes were read, and which came from so many workers. */
+  | { kind: 'request'; bytes: Uint8Array; hops: number }
   /** It is between two requests, and may be for so long. */
   | { kind: 'idle'; remainingMs: number }
+  /** It is a poll that waits, for so long still, of a session that was given before. */
+  | { kind: 'poll'; sid: string; keepAlive: boolean; fields: string; waitMs: number; unread: Uint8Array }
   /** It is held: number `index` of a batch that was offered before. `unread` is what came after the fence, `forwarded` whom a proxy asked for. */
   | {
       kind: 'held';
@@ -62,6 +64,8 @@ export interface HeldState {
   /** `Encoding.index`. */
   encoding: number;
   channels: string | readonly string[];
+  /** Of a poll session, which has no descriptor: what it holds comes in a step of its own. */
+  poll?: { sid: string; keepAlive: boolean; fields: string };
 }
 
 /**
@@ -76,6 +80,8 @@ export type BatchStep =
   | { kind: 'refused'; why: string }
   /** The taker has seen the fence: it keeps what comes from there on. */
   | { kind: 'fenced' }
+  /** What the poll session `index` of the batch holds: it is the taker's from now on. */
+  | { kind: 'session'; index: number; position: number; acknowledged: number; frames: readonly (string | Uint8Array)[] }
   /** No more descriptors come. Also said by the primary, when the giver is gone. */
   | { kind: 'over' };
 
@@ -142,6 +148,8 @@ export type ToWorker =
   | { type: 'batch'; batch: string; step: BatchStep }
   /** Give these shares of the connections away, then say `gave`; with `leave`, everything, then drain what is left and exit. */
   | { type: 'give'; operation: number; shares: Share[]; leave: { seconds: number } | null }
+  /** Whether the worker that was in this slot before still has connections and poll sessions. */
+  | { type: 'predecessor'; present: boolean }
   /** Push a snapshot now, and not at the end of the second. */
   | { type: 'report' }
   /** What became of the worker's own hand-over `number`. */

@@ -58,6 +58,8 @@ export class Gateway implements BrokerReceiver {
   pendingBytes: number;
   /** From the moment that this worker gives up its connections. */
   draining: boolean;
+  /** Whether another worker of the same slot, the last one or the next one, may have poll sessions that this one has not. */
+  sharesSlot: boolean;
   /** For heads that come whole, which is nearly all of them. */
   parser: HeadParser;
   /** Told of each connection's end, and of the broker's changes. */
@@ -80,18 +82,19 @@ export class Gateway implements BrokerReceiver {
     this.connections = TRANSPORTS.map(() => 0);
     this.hub = new Hub(this.counters);
     this.wheel = new TimingWheel();
-    this.polls = new PollSessions(slot, pollLimits(config), this.hub, this.wheel, this.counters);
+    this.keptBack = new KeptBack();
+    this.polls = new PollSessions(slot, pollLimits(config), this.hub, this.wheel, this.counters, this.keptBack);
     this.headDeadlineMs = config.headDeadlineSeconds * 1_000;
     this.keepAliveMs = config.keepAliveSeconds * 1_000;
     this.heartbeatMs = config.heartbeatSeconds * 1_000;
     this.stallMs = config.stallSeconds * 1_000;
     this.outboxLimitBytes = config.outboxLimitBytes;
     this.stalls = new Stalls(this.stallMs);
-    this.keptBack = new KeptBack();
     this.cors = new Cors(config.corsOrigins);
     this.clients = clientsFor(config, log, this.seldom);
     this.apiKeyDigest = digestKey(config.apiKey);
     this.draining = false;
+    this.sharesSlot = false;
     this.order = 0;
     this.pendingBytes = 0;
     this.goneSlot = 0;

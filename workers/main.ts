@@ -33,6 +33,7 @@ const send = (message: ToPrimary): void => {
 };
 
 let admission: Admission | null = null;
+let gateway: Gateway | null = null;
 let moves: Moves | null = null;
 let intake: StickyIntake | null = null;
 let reporter: Reporter | null = null;
@@ -70,6 +71,9 @@ process.on('message', (message: ToWorker, descriptor: unknown) => {
     case 'batch':
       moves?.onMessage(message, (descriptor ?? null) as Descriptor | null);
       return;
+    case 'predecessor':
+      if (gateway !== null) gateway.sharesSlot = message.present;
+      return;
     case 'report':
       reporter?.report();
       return;
@@ -91,12 +95,13 @@ async function run(assignment: Assignment): Promise<void> {
   newestTls ??= assignment.tls;
   const wire = await wireFor(config, newestTls !== null);
   const makeBroker = await brokerMaker(assignment, log);
-  const gateway = new Gateway(config, log, worker, makeBroker);
-  const { broker } = gateway;
-  gateway.onBrokerState = (state) => send({ type: 'broker', state });
+  const here = new Gateway(config, log, worker, makeBroker);
+  gateway = here;
+  const { broker } = here;
+  here.onBrokerState = (state) => send({ type: 'broker', state });
   tls = newestTls === null ? null : new Tls(newestTls, (code) => admission?.onTlsFault(code));
   admission = new Admission(
-    gateway,
+    here,
     connectionLimit,
     config.accept === 'sticky'
       ? null
@@ -111,13 +116,13 @@ async function run(assignment: Assignment): Promise<void> {
     (room) => send({ type: 'room', room }),
   );
   const adoptHere = (descriptor: Descriptor): Wire => adopt(descriptor, wire.kind);
-  moves = new Moves(gateway, admission, { send: primary.send, adopt: adoptHere });
-  reporter = new Reporter(gateway, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
+  moves = new Moves(here, admission, { send: primary.send, adopt: adoptHere });
+  reporter = new Reporter(here, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
   admission.setLast(isLast);
-  if (config.accept === 'sticky') intake = new StickyIntake(gateway, admission, send);
+  if (config.accept === 'sticky') intake = new StickyIntake(here, admission, send);
 
   await broker.start();
-  gateway.start();
+  here.start();
   if (config.redisUrl !== '') collectLeftovers();
   const address = await admission.start();
   intake?.start();
@@ -125,7 +130,7 @@ async function run(assignment: Assignment): Promise<void> {
   reporter.report();
   leave = (seconds) => {
     leave = () => {};
-    void stop(gateway, seconds);
+    void stop(here, seconds);
   };
   send({ type: 'ready', ...address, wire: wire.kind, wireWhy: wire.why });
   send({ type: 'broker', state: broker.state });
@@ -138,7 +143,10 @@ async function wireFor(config: Config, tls: boolean): Promise<WireChoice> {
 
 /** Gives connections to other workers; one that is to leave accepts no more, and drains what could not go. */
 async function give({ operation, shares, leave: leaving }: Extract<ToWorker, { type: 'give' }>): Promise<void> {
-  if (leaving !== null) admission?.stop();
+  if (leaving !== null) {
+    admission?.stop();
+    if (gateway !== null) gateway.sharesSlot = true;
+  }
   const outcome = (await moves?.give(shares, leaving !== null)) ?? { moved: 0, stayed: 0 };
   send({ type: 'gave', operation, ...outcome });
   if (leaving !== null) leave?.(leaving.seconds);

@@ -61,6 +61,11 @@ export class Succession {
     return this.#leaving.has(worker);
   }
 
+  /** The one that gives away what it had in that slot; null where there is none. */
+  leavingFrom(id: number): WorkerProcess | null {
+    return [...this.#leaving.keys()].find((worker) => worker.id === id && worker.row.state === 'leaving') ?? null;
+  }
+
   /** Resolves when `worker` has said that it is ready, through `ready`. */
   expect(worker: WorkerProcess, deadlineMs: number): Promise<void> {
     return new Promise((resolve, reject) => {

@@ -66,6 +66,8 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #handOvers = new HandOvers();
   readonly #batches = new Batches();
   readonly #succession: Succession;
+  /** Of slots that were given up: the slot that has their poll sessions. */
+  readonly #heirs = new Map<number, number>();
   #state: SupervisorState = 'idle';
   /** What the next worker runs on. */
   #config: Config;
@@ -173,10 +175,10 @@ export class Supervisor implements WorkerProcessOwner {
         row.brokerState = message.state;
         break;
       case 'hand-over':
-        this.#handOvers.pass(worker, message.number, this.#readyWorker(message.to), message.cargo, descriptor);
+        this.#handOvers.pass(worker, message.number, this.#takerFor(message.to, worker), message.cargo, descriptor);
         break;
       case 'batch':
-        this.#batches.pass(worker, message.batch, message.step, this.#readyWorker(message.to));
+        this.#batches.pass(worker, message.batch, message.step, this.#takerFor(message.to, worker));
         break;
       case 'load':
         this.#options.front?.report(row, message.load);
@@ -342,7 +344,10 @@ export class Supervisor implements WorkerProcessOwner {
     if (former.row.state !== 'ready') return { moved: 0, stayed: 0 };
     table.leaving(former.row);
     this.#appointLast();
-    return this.#succession.leave(former, [{ to: id, count: null }], this.#config.drainSeconds);
+    next.send({ type: 'predecessor', present: true });
+    const given = await this.#succession.leave(former, [{ to: id, count: null }], this.#config.drainSeconds);
+    next.send({ type: 'predecessor', present: false });
+    return given;
   }
 
   /** Has the ready workers push their numbers at once. */
@@ -368,8 +373,11 @@ export class Supervisor implements WorkerProcessOwner {
     const { table } = this.#options;
     const id = table.addSlot();
     this.#slots.push(makeSlot(id));
+    const worker = this.#makeProcess(id, 'beside');
     try {
-      await this.#succession.expect(this.#makeProcess(id, 'beside'), this.#readyDeadlineMs);
+      await this.#succession.expect(worker, this.#readyDeadlineMs);
+      // It had poll sessions when it was given up: the new worker asks for those that it has not got.
+      if (this.#heirs.has(id)) worker.send({ type: 'predecessor', present: true });
     } catch (thrown) {
       this.#slots.pop();
       table.removeSlot();
@@ -393,6 +401,7 @@ export class Supervisor implements WorkerProcessOwner {
     table.leaving(worker.row);
     this.#appointLast();
     const shares = this.readySlots.map((to) => ({ to, count: null }));
+    this.#heirs.set(slot.id, shares[0]?.to ?? 0);
     return this.#succession.leave(worker, shares, this.#config.drainSeconds);
   }
 
@@ -494,6 +503,19 @@ export class Supervisor implements WorkerProcessOwner {
       };
     });
     this.#onAllGone = null;
+  }
+
+  /**
+   * Who takes what `giver` has for a slot: its worker; where that is the giver itself, or is gone, the one that leaves the
+   * slot; where the slot is gone too, whom that one gave its connections to.
+   */
+  #takerFor(id: number, giver: WorkerProcess): WorkerProcess | null {
+    const present = this.#readyWorker(id);
+    if (present !== null && present !== giver) return present;
+    const former = this.#succession.leavingFrom(id);
+    if (former !== null && former !== giver) return former;
+    const heir = this.#readyWorker(this.#heirs.get(id) ?? 0);
+    return heir === giver ? null : heir;
   }
 
   /** All there are, in their slots and beside them. */

@@ -15,7 +15,7 @@ const CHANNELS = ['a', 'b', 'c', 'd', 'all'];
 const CLIENTS = 64;
 
 async function openClients(gateway: GatewayProcess): Promise<NumberedClient[]> {
-  const opening = TRANSPORTS.filter(({ name }) => name !== 'poll').flatMap((transport) =>
+  const opening = TRANSPORTS.flatMap((transport) =>
     Array.from({ length: CLIENTS }, async (_, i) => {
       const channel = CHANNELS[i % 4] as string;
       const format = i % 8 < 4 ? '' : '&format=raw';
@@ -98,7 +98,7 @@ for (const [wire, broker] of [
     it('when every worker is replaced, one after the other and all at once', async () => {
       await underPublications(async () => {
         const rolling = await command(gateway, '/workers/replace');
-        assert.equal(rolling.moved, clients.length);
+        assert.equal(rolling.moved, 3 * CLIENTS, 'held streams');
         assert.equal(rolling.stayed, 0);
         await command(gateway, '/workers/replace', '{"atOnce":true}');
       });
@@ -128,12 +128,17 @@ for (const [wire, broker] of [
       for (const reason of ['drained', 'lost', 'error', 'slow-consumer', 'client-left']) {
         assert.equal(metrics.value('longwire_closed_total', { reason }), 0, reason);
       }
+      for (const reason of ['session-gone', 'session-elsewhere', 'superseded', 'draining']) {
+        assert.equal(metrics.value('longwire_rejected_total', { reason }), 0, reason);
+      }
       await gateway.metricReaches('longwire_connections', { transport: 'sse' }, CLIENTS);
       await gateway.metricReaches('longwire_connections', { transport: 'websocket' }, CLIENTS);
       const moved = (await gateway.metrics()).value('longwire_moved_total', { direction: 'out' });
-      assert.ok(moved > 3 * clients.length, `${moved} moves`);
+      assert.ok(moved > 9 * CLIENTS, `${moved} moves`);
       for (const { held } of clients) held.close();
-      await gateway.metricReaches('longwire_subscriptions', {}, 0);
+      // Sessions of polls wait for their clients a while longer.
+      await gateway.metricReaches('longwire_poll_sessions', {}, CLIENTS);
+      await gateway.metricReaches('longwire_subscriptions', {}, 2 * CLIENTS);
       await gateway.metricReaches('longwire_connections', { transport: 'sse' }, 0);
     });
   });

@@ -151,7 +151,7 @@ describe('the primary’s part', () => {
     };
     return { sent, party, descriptor, open: () => open };
   }
-  const cargo = { kind: 'request' as const, bytes: Buffer.from('GET'), client: '' };
+  const cargo = { kind: 'request' as const, bytes: Buffer.from('GET'), hops: 1, client: '' };
 
   it('answers `lost` when the taker has not answered in time, and closes its copy', async () => {
     const { sent, party, descriptor, open } = rig();

@@ -8,6 +8,9 @@
 // it has the descriptor, this one when the batch is called off at whatever step, and nobody has missed anything. A fence that one
 // of the two never sees (its broker was away) is such a case, and so is a taker that dies.
 //
+// A poll session has no descriptor: what it holds goes in a message after the fence, and the connection of the poll that waits
+// behind it. From then on it is the taker's.
+//
 // Bounds: `BATCH_SIZE` connections at a time, each step with a deadline. A connection that is not ready to go within
 // `READY_LIMIT_MS` (its outbox does not empty) goes on here.
 //
@@ -15,10 +18,11 @@
 
 import { FENCE_CHANNEL } from '../../src/channel.ts';
 import { errorText } from '../../src/errors.ts';
-import type { BatchStep, HeldState, ToPrimary } from '../../src/ipc.ts';
+import type { BatchStep, CargoOfKind, HeldState, ToPrimary } from '../../src/ipc.ts';
 import { Publication } from '../../src/publication.ts';
-import type { Connection } from '../connection.ts';
+import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
+import { PollSession } from '../poll/sessions.ts';
 import { WebSocketSession } from '../websocket/session.ts';
 import type { HandOver } from './hand-over.ts';
 import { newBatchId } from './taker.ts';
@@ -30,6 +34,8 @@ const STEP_LIMIT_MS = 3_000;
 /** For outboxes to empty and fan-outs that began before the fence to end. */
 const READY_LIMIT_MS = 250;
 const LOOK_AGAIN_MS = 2;
+/** For the connection of a poll; the primary decides sooner (src/primary/hand-overs.ts). */
+const POLL_LIMIT_MS = 10_000;
 
 export interface BatchOutcome {
   moved: number;
@@ -37,10 +43,13 @@ export interface BatchOutcome {
   calledOff: string | null;
 }
 
+/** What moves: a held connection, or a poll session with the connection that waits for it, if one does. */
+export type Mover = Connection | PollSession;
+
 /** What the batch waits for; told by the primary's messages, by the broker and by deadlines. */
 interface Batch {
   readonly id: string;
-  readonly connections: readonly Connection[];
+  readonly movers: readonly Mover[];
   readonly states: readonly HeldState[];
   accepted: boolean;
   fencedHere: boolean;
@@ -75,9 +84,9 @@ export class Giver {
     this.stepLimitMs = stepLimitMs;
   }
 
-  /** Moves open connections, `BATCH_SIZE` at most, to the worker in `slot`. Never rejects. */
-  async move(connections: readonly Connection[], slot: number): Promise<BatchOutcome> {
-    const batch = makeBatch(connections);
+  /** Moves open connections or poll sessions, `BATCH_SIZE` at most, to the worker in `slot`. Never rejects. */
+  async move(movers: readonly Mover[], slot: number): Promise<BatchOutcome> {
+    const batch = makeBatch(movers);
     this.batches.set(batch.id, batch);
     const say = (step: BatchStep): void => this.send({ type: 'batch', batch: batch.id, to: slot, step });
     say({ kind: 'offer', states: batch.states });
@@ -89,8 +98,7 @@ export class Giver {
     }
     if (batch.refused === null) moved = await this.giveAll(batch, slot);
     // Whoever was set out and not given goes on here.
-    for (const index of batch.waiting)
-      goOn(batch.connections[index] as Connection, batch.heartbeatsMs[index] as number);
+    for (const index of batch.waiting) goOn(batch.movers[index] as Mover, batch.heartbeatsMs[index] as number);
     this.batches.delete(batch.id);
     say({ kind: 'over' });
     return { moved, calledOff: batch.refused };
@@ -112,7 +120,13 @@ export class Giver {
     if (batch === undefined || batch.fencedHere || batch.refused !== null) return;
     batch.fencedHere = true;
     batch.order = order;
-    for (const [index, connection] of batch.connections.entries()) {
+    for (const [index, connection] of batch.movers.entries()) {
+      if (connection instanceof PollSession) {
+        if (connection.state !== 'here') continue;
+        batch.waiting.add(index);
+        connection.setOut('moving', order);
+        continue;
+      }
       if (connection.state !== 'open' || connection.channels !== batch.states[index]?.channels) continue;
       // Who recovers is in the middle of something that only this worker knows.
       if (!connection.settled) continue;
@@ -148,7 +162,7 @@ export class Giver {
             batch.wake?.();
           });
           if (given) under++;
-          if (given || batch.connections[index]?.state !== 'moving') batch.waiting.delete(index);
+          if (given || batch.movers[index]?.state !== 'moving') batch.waiting.delete(index);
         }
       }
       if (batch.waiting.size === 0 || performance.now() > deadline) break;
@@ -163,8 +177,9 @@ export class Giver {
   }
 
   private giveOne(batch: Batch, index: number, slot: number, onEnd: (taken: boolean) => void): boolean {
-    const connection = batch.connections[index] as Connection;
+    const connection = batch.movers[index] as Mover;
     if (connection.state !== 'moving') return false;
+    if (connection instanceof PollSession) return this.giveSession(batch, index, connection, slot, onEnd);
     const heartbeatMs = batch.heartbeatsMs[index] as number;
     const heard = !(connection.session instanceof WebSocketSession) || connection.session.heard;
     const forwarded = this.gateway.clients?.forwardedOf(connection) ?? '';
@@ -177,6 +192,48 @@ export class Giver {
         onEnd(outcome === 'taken');
       },
     );
+  }
+
+  /** Gives a session with all it holds, and the connection of the poll that waits, if one does, behind it. */
+  private giveSession(
+    batch: Batch,
+    index: number,
+    session: PollSession,
+    slot: number,
+    onEnd: (taken: boolean) => void,
+  ): boolean {
+    const { polls, wheel } = this.gateway;
+    const poll = session.waiting instanceof Connection ? session.waiting : null;
+    // One that cannot go along is answered now; its client comes again and is sent after its session.
+    if (poll !== null && (poll.request !== null || !poll.wire.shareable || poll.wire.outboxBytes > 0))
+      poll.answerPoll();
+    const { sid, acknowledged, mailbox, waiting } = session;
+    const { position, content: frames } = mailbox;
+    const step: BatchStep = { kind: 'session', index, position, acknowledged, frames };
+    this.send({ type: 'batch', batch: batch.id, to: slot, step });
+    session.waiting = null;
+    polls.forget(session);
+    if (poll === null || waiting === null || poll.encoding?.transport !== 'poll') {
+      queueMicrotask(() => onEnd(false));
+      return true;
+    }
+    const { keepAlive, fields } = poll.encoding;
+    const waitMs = wheel.remainingMs(poll);
+    const load = (unread: Buffer): CargoOfKind => ({ kind: 'poll', sid, keepAlive, fields, waitMs, unread });
+    const given = this.handOver.give(poll, slot, load, (outcome) => {
+      if (outcome === 'returned') {
+        poll.wire.resume();
+        poll.reject(503, 'another worker holds this session; poll again', 'draining');
+      }
+      onEnd(false);
+    });
+    if (given) {
+      wheel.schedule(poll, POLL_LIMIT_MS);
+    } else {
+      poll.reject(503, 'another worker holds this session; poll again', 'draining');
+      queueMicrotask(() => onEnd(false));
+    }
+    return true;
   }
 
   /** Resolves when `done` holds or the batch is called off, at the latest at the deadline, which calls it off. */
@@ -195,20 +252,21 @@ export class Giver {
 }
 
 /** It was set out and stays all the same. */
-function goOn(connection: Connection, heartbeatMs: number): void {
-  if (connection.state !== 'moving') return;
-  connection.goOn(heartbeatMs);
-  connection.wire.resume();
+function goOn(mover: Mover, heartbeatMs: number): void {
+  if (mover.state !== 'moving') return;
+  if (mover instanceof PollSession) {
+    mover.goOn();
+    return;
+  }
+  mover.goOn(heartbeatMs);
+  mover.wire.resume();
 }
 
-function makeBatch(connections: readonly Connection[]): Batch {
+function makeBatch(movers: readonly Mover[]): Batch {
   return {
     id: newBatchId(),
-    connections,
-    states: connections.map(({ encoding, channels }) => ({
-      encoding: encoding?.index ?? -1,
-      channels: channels ?? [],
-    })),
+    movers,
+    states: movers.map(stateOf),
     accepted: false,
     fencedHere: false,
     fencedThere: false,
@@ -218,4 +276,12 @@ function makeBatch(connections: readonly Connection[]): Batch {
     waiting: new Set(),
     wake: null,
   };
+}
+
+function stateOf(mover: Mover): HeldState {
+  const { encoding, channels } = mover;
+  const state = { encoding: encoding?.index ?? -1, channels: channels ?? [] };
+  if (!(mover instanceof PollSession)) return state;
+  const { keepAlive, fields } = mover.encoding;
+  return { ...state, poll: { sid: mover.sid, keepAlive, fields } };
 }

@@ -14,6 +14,7 @@
 import type { Cargo, CargoOfKind, Descriptor, HandOverOutcome, ToPrimary } from '../../src/ipc.ts';
 import type { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
+import { pollEncoding } from '../transports/poll-encoder.ts';
 import type { Wire } from '../wire/wire.ts';
 import type { Movable } from './movable.ts';
 
@@ -22,6 +23,8 @@ const IN_FLIGHT_LIMIT = 64;
 /** A burst: all long polls of a worker that has some thousands come back at once after a broadcast. */
 const WAITING_LIMIT = 4_096;
 const WAITING_LIMIT_BYTES = 8 * 1024 * 1024;
+/** The right worker, the one before it in its slot, and once again because the session has moved in between. */
+const HOPS_LIMIT = 3;
 /** Beyond the primary's own limit (src/primary/hand-overs.ts), which is the one that decides. */
 const DEADLINE_MS = 10_000;
 
@@ -54,6 +57,8 @@ export class HandOver {
   private readonly waiting: Given[];
   private waitingBytes: number;
   private number: number;
+  /** Of the request that is being read, from how many workers it came. */
+  private hops: number;
 
   constructor(gateway: Gateway, options: HandOverOptions) {
     this.gateway = gateway;
@@ -62,11 +67,14 @@ export class HandOver {
     this.waiting = [];
     this.waitingBytes = 0;
     this.number = 0;
+    this.hops = 0;
     gateway.handOver = (connection, slot, bytes) => this.giveRequest(connection, slot, bytes);
   }
 
   /** See `HandOverFunction`. */
   private giveRequest(connection: Movable, slot: number, bytes: Uint8Array): boolean {
+    const hops = this.hops + 1;
+    if (hops > HOPS_LIMIT) return false;
     let request = NOTHING;
     const given = this.give(
       connection,
@@ -74,7 +82,7 @@ export class HandOver {
       (unread) => {
         // A copy: they lie where the next read goes, and the message may have to wait.
         request = Buffer.concat([bytes, unread]);
-        return { kind: 'request', bytes: request };
+        return { kind: 'request', bytes: request, hops };
       },
       (outcome) => {
         if (outcome === 'nobody') {
@@ -164,6 +172,10 @@ export class HandOver {
 
   private takeIn(cargo: Cargo, wire: Wire): boolean {
     if (cargo.kind === 'held') return this.options.takeHeld(cargo, wire);
+    const { polls } = this.gateway;
+    const session = cargo.kind === 'poll' ? polls.find(cargo.sid) : null;
+    // A newer poll may have come here already.
+    if (cargo.kind === 'poll' && (session?.state !== 'here' || session.waiting !== null)) return false;
     const connection = this.options.admit(wire);
     if (connection === null) return false;
     connection.startKnown(cargo.client);
@@ -171,8 +183,15 @@ export class HandOver {
       connection.state = 'idle';
       this.gateway.wheel.schedule(connection, cargo.remainingMs);
     } else {
-      const bytes = asBuffer(cargo.bytes);
+      if (cargo.kind === 'poll' && session !== null) {
+        const encoding = pollEncoding(session.format, cargo.keepAlive, cargo.fields);
+        connection.wait(encoding, session.channels, session, Math.max(1, cargo.waitMs));
+        if (session.hasContent) polls.answerSoon(session);
+      }
+      const bytes = asBuffer(cargo.kind === 'poll' ? cargo.unread : cargo.bytes);
+      this.hops = cargo.kind === 'request' ? cargo.hops : 0;
       if (bytes.length > 0) connection.onWireRead(bytes, bytes.length);
+      this.hops = 0;
     }
     return true;
   }

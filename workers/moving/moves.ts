@@ -2,13 +2,14 @@
 //
 // `give` is what the primary asks for: shares of the connections for other workers, or all of them when this worker is to leave.
 // Held connections go in batches through the fence (giver.ts), two batches at a time so that one is under way while the
-// other waits for its answers. Those between two requests go as they are, descriptor and time left; those in the middle of one are
+// other waits for its answers. Poll sessions go the same way before them, with the polls that wait. Those between two requests go as they are, descriptor and time left; those in the middle of one are
 // waited for. What does not go in several passes stays. While the broker is away nothing moves and nothing is given up.
 
 import type { CargoOfKind, Descriptor, Share, ToPrimary, ToWorker } from '../../src/ipc.ts';
 import type { Admission } from '../admission.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
+import { PollSession, PollSubscriber } from '../poll/sessions.ts';
 import type { Wire } from '../wire/wire.ts';
 import { BATCH_SIZE, Giver } from './giver.ts';
 import { HandOver } from './hand-over.ts';
@@ -72,6 +73,7 @@ export class Moves {
     if (message.type === 'take') this.handOver.take(message.number, message.cargo, descriptor);
     else if (message.type === 'handed-over') this.handOver.onOutcome(message.number, message.outcome);
     else if (message.step.kind === 'offer') this.taker.onOffer(message.batch, message.step.states);
+    else if (message.step.kind === 'session') this.taker.onSession(message.batch, message.step);
     else if (message.step.kind === 'over') this.taker.onOver(message.batch);
     else this.giver.onStep(message.batch, message.step);
   }
@@ -87,9 +89,13 @@ export class Moves {
     let fewest = Number.POSITIVE_INFINITY;
     for (let gainedAt = performance.now(); performance.now() - gainedAt < this.vainLimitMs; ) {
       const held = this.find(isHeld, leftOf(takers));
-      if (everything) this.giveIdle(takers);
+      if (everything) {
+        await this.giveSessions(takers);
+        this.giveIdle(takers);
+      }
       moved += await this.giveHeld(held, takers);
-      const left = this.find(everything ? isAny : isHeld, leftOf(takers)).length;
+      const left =
+        this.find(everything ? isAny : isHeld, leftOf(takers)).length + (everything ? this.sessions.length : 0);
       if (left === 0) break;
       // Without the broker there is no fence and so no move: they stay here until it is back.
       if (left < fewest || this.gateway.broker.state !== 'up') gainedAt = performance.now();
@@ -137,6 +143,26 @@ export class Moves {
     return moved;
   }
 
+  /** Poll sessions, those of first polls that wait included: whoever is to be given away has one from now on. */
+  private get sessions(): PollSession[] {
+    const { polls } = this.gateway;
+    for (const { session, settled } of this.find(isFirstPoll, Number.POSITIVE_INFINITY)) {
+      if (settled && session instanceof PollSubscriber) polls.sessionOf(session);
+    }
+    return polls.sessions.filter(({ state }) => state === 'here');
+  }
+
+  /** Gives all poll sessions to one worker, so that it is known where those of this slot are. */
+  private async giveSessions(takers: readonly Taking[]): Promise<void> {
+    const [taking] = takers;
+    const { sessions } = this;
+    if (taking === undefined) return;
+    for (let at = 0; at < sessions.length; at += BATCH_SIZE) {
+      const { calledOff } = await this.giver.move(sessions.slice(at, at + BATCH_SIZE), taking.to);
+      if (calledOff !== null) return;
+    }
+  }
+
   /** Gives away those that wait for their next request, or have said nothing of it. They have no place in any order. */
   private giveIdle(takers: readonly Taking[]): void {
     const { wheel } = this.gateway;
@@ -145,7 +171,9 @@ export class Moves {
       const { state } = connection;
       const remainingMs = wheel.remainingMs(connection);
       const load = (unread: Buffer): CargoOfKind =>
-        state === 'idle' && unread.length === 0 ? { kind: 'idle', remainingMs } : { kind: 'request', bytes: unread };
+        state === 'idle' && unread.length === 0
+          ? { kind: 'idle', remainingMs }
+          : { kind: 'request', bytes: unread, hops: 0 };
       const given = this.handOver.give(connection, to, load, (outcome) => {
         if (outcome !== 'returned') return;
         connection.state = state;
@@ -163,6 +191,10 @@ function leftOf(takers: readonly Taking[]): number {
 
 function isHeld({ state }: Connection): boolean {
   return state === 'open';
+}
+
+function isFirstPoll({ state, session }: Connection): boolean {
+  return state === 'waiting' && session instanceof PollSubscriber && !(session.holder instanceof PollSession);
 }
 
 /** Between two requests; one that has sent half a head goes on here, and is idle once that is answered. */

@@ -9,8 +9,11 @@
 
 import { randomUUID } from 'node:crypto';
 import type { BatchStep, Cargo, HeldState } from '../../src/ipc.ts';
-import type { Connection } from '../connection.ts';
+import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
+import { KeptFrame } from '../poll/mailbox.ts';
+import { PollSession } from '../poll/sessions.ts';
+import { pollEncoding, RAW_POLL } from '../transports/poll-encoder.ts';
 import { WebSocketSession } from '../websocket/session.ts';
 import { NO_WIRE } from '../wire/no-wire.ts';
 import type { Wire } from '../wire/wire.ts';
@@ -36,7 +39,7 @@ export interface TakerOptions {
 interface Expected {
   readonly states: readonly HeldState[];
   /** By index; null where there is none, or no more. Empty before the fence. */
-  places: (Connection | null)[];
+  places: (Connection | PollSession | null)[];
   readonly deadline: NodeJS.Timeout;
 }
 
@@ -64,9 +67,10 @@ export class Taker {
   private refusal(states: readonly HeldState[]): string | null {
     if (this.gateway.draining) return 'it is draining';
     if (this.gateway.broker.state !== 'up') return 'its broker is away';
-    if (!this.options.hasRoom(states.length)) return 'it has no room for them';
+    if (!this.options.hasRoom(states.length) || !this.gateway.polls.hasRoom) return 'it has no room for them';
     if (this.batches.size >= BATCHES_LIMIT || states.length > BATCH_LIMIT) return 'it expects too many already';
-    if (states.some(({ encoding }) => encodingOf(encoding) === null)) return 'it does not know their encoding';
+    if (states.some(({ encoding, poll }) => poll === undefined && encodingOf(encoding) === null))
+      return 'it does not know their encoding';
     return null;
   }
 
@@ -78,7 +82,11 @@ export class Taker {
     this.options.say(batch, { kind: 'fenced' });
   }
 
-  private makePlace({ encoding: index, channels }: HeldState): Connection | null {
+  private makePlace({ encoding: index, channels, poll }: HeldState): Connection | PollSession | null {
+    if (poll !== undefined) {
+      const format = index === RAW_POLL ? 'raw' : 'json';
+      return this.gateway.polls.expect(poll.sid, channels, pollEncoding(format, poll.keepAlive, poll.fields));
+    }
     const encoding = encodingOf(index);
     const place = encoding === null ? null : this.options.admit(NO_WIRE);
     if (place === null || encoding === null) return null;
@@ -93,7 +101,7 @@ export class Taker {
   ): boolean {
     const places = this.batches.get(batch)?.places;
     const place = places?.[index] ?? null;
-    if (places === undefined || place === null || place.state !== 'moving') return false;
+    if (places === undefined || !(place instanceof Connection) || place.state !== 'moving') return false;
     places[index] = null;
     if (place.session instanceof WebSocketSession) place.session.heard = heard;
     place.wire = wire;
@@ -104,13 +112,32 @@ export class Taker {
     return true;
   }
 
+  /** What a poll session holds has come: it is served here from now on. */
+  onSession(batch: string, { index, position, acknowledged, frames }: Extract<BatchStep, { kind: 'session' }>): void {
+    const places = this.batches.get(batch)?.places;
+    const session = places?.[index] ?? null;
+    if (places === undefined || !(session instanceof PollSession) || session.state !== 'expected') return;
+    places[index] = null;
+    session.acknowledged = acknowledged;
+    session.mailbox.restore(
+      position,
+      frames.map((frame) => new KeptFrame(typeof frame === 'string' ? Buffer.from(frame, 'latin1') : asBuffer(frame))),
+    );
+    session.goOn();
+    this.gateway.polls.touch(session);
+    this.gateway.polls.onOpened(session.sid);
+  }
+
   /** No more descriptors come: those that are still expected stay with the giver, or are gone with it. */
   onOver(batch: string): void {
     const expected = this.batches.get(batch);
     if (expected === undefined) return;
     this.batches.delete(batch);
     clearTimeout(expected.deadline);
-    for (const place of expected.places) if (place?.state === 'moving') place.leaveToAnother();
+    for (const place of expected.places) {
+      if (place instanceof PollSession) this.gateway.polls.forget(place);
+      else if (place?.state === 'moving') place.leaveToAnother();
+    }
   }
 }
 

@@ -108,6 +108,17 @@ export class Mailbox {
     }
   }
 
+  /** All that is here, in order. */
+  get content(): Frame[] {
+    return this.after(this.keptFrom, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+  }
+
+  /** Takes up what a mailbox of another worker held, as long as this one is new. */
+  restore(position: number, frames: readonly KeptFrame[]): void {
+    this.position = position - frames.length;
+    for (const frame of frames) this.put(frame);
+  }
+
   /** The client has everything up to there: what it has is forgotten. */
   acknowledge(position: number): void {
     this.drop(Math.max(0, position - this.keptFrom));

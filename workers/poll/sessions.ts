@@ -15,6 +15,7 @@ import type { Publication } from '../../src/publication.ts';
 import type { Counters } from '../../src/stats.ts';
 import { type Encoding, type Format, frameOf, type PollEncoding } from '../encoding.ts';
 import type { Hub, Subscriber } from '../hub.ts';
+import { KeptBack } from '../moving/kept-back.ts';
 import type { Timed, TimingWheel } from '../timing-wheel.ts';
 import { type Frame, KeptFrame, Mailbox, MailStore } from './mailbox.ts';
 import { makeSid } from './sid.ts';
@@ -56,8 +57,8 @@ export class PollSubscriber implements Subscriber {
   /** Who speaks for the client: its first poll, from that one's answer on its session. */
   holder: WaitingPoll | PollSession;
 
-  constructor(first: WaitingPoll) {
-    this.holder = first;
+  constructor(holder: WaitingPoll | PollSession) {
+    this.holder = holder;
   }
 
   deliver(publication: Publication): void {
@@ -70,6 +71,8 @@ export class PollSession implements Timed {
   readonly subscriber: PollSubscriber;
   /** Null between polls. */
   waiting: WaitingPoll | null;
+  /** 'moving': on its way to another worker, 'expected': from one; what is published is kept back. 'gone': it is no more. */
+  state: 'here' | 'moving' | 'expected' | 'gone';
   readonly sid: string;
   readonly channels: string | readonly string[];
   /** Of the first poll: its format is the session's. */
@@ -85,15 +88,17 @@ export class PollSession implements Timed {
 
   constructor(
     polls: PollSessions,
-    subscriber: PollSubscriber,
-    waiting: WaitingPoll,
+    subscriber: PollSubscriber | null,
+    waiting: WaitingPoll | null,
     channels: string | readonly string[],
     encoding: PollEncoding,
+    sid: string = makeSid(polls.slot),
   ) {
     this.polls = polls;
-    this.subscriber = subscriber;
+    this.subscriber = subscriber ?? new PollSubscriber(this);
     this.waiting = waiting;
-    this.sid = makeSid(polls.slot);
+    this.state = 'here';
+    this.sid = sid;
     this.channels = channels;
     this.encoding = encoding;
     this.mailbox = new Mailbox(polls.store);
@@ -108,7 +113,23 @@ export class PollSession implements Timed {
     return this.encoding.format;
   }
 
+  /** Is on its way: publications after `order` are kept back. */
+  setOut(state: 'moving' | 'expected', order: number): void {
+    this.state = state;
+    this.polls.keptBack.begin(this.subscriber, order);
+  }
+
+  /** Is here, as before or as new, and gets what was kept back; one that too much was published for has ended. */
+  goOn(): void {
+    if (this.state !== 'moving' && this.state !== 'expected') return;
+    const publications = this.polls.keptBack.end(this.subscriber);
+    this.state = 'here';
+    if (publications === null) this.polls.expire(this);
+    else for (const publication of [...publications].sort((a, b) => a.order - b.order)) this.deliverNow(publication);
+  }
+
   deliverNow(publication: Publication): void {
+    if (this.state !== 'here' && this.polls.keptBack.keep(this.subscriber, publication)) return;
     // A payload alone has no place for a gap.
     if (publication.isGap && this.format === 'raw') return;
     this.mailbox.put(this.polls.keep(publication, this.encoding));
@@ -159,6 +180,7 @@ export class PollSessions {
   readonly slot: number;
   readonly limits: PollLimits;
   readonly store: MailStore;
+  readonly keptBack: KeptBack;
   private readonly hub: Hub;
   private readonly wheel: TimingWheel;
   readonly counters: Counters;
@@ -174,9 +196,17 @@ export class PollSessions {
   onOpened: (sid: string) => void;
   onExpired: (sid: string) => void;
 
-  constructor(slot: number, limits: PollLimits, hub: Hub, wheel: TimingWheel, counters: Counters) {
+  constructor(
+    slot: number,
+    limits: PollLimits,
+    hub: Hub,
+    wheel: TimingWheel,
+    counters: Counters,
+    keptBack: KeptBack = new KeptBack(),
+  ) {
     this.slot = slot;
     this.limits = limits;
+    this.keptBack = keptBack;
     this.store = new MailStore(limits.mailboxLimitBytes, limits.mailboxTotalLimitBytes, counters);
     this.hub = hub;
     this.wheel = wheel;
@@ -197,6 +227,32 @@ export class PollSessions {
   /** Whether one more client may begin. */
   get hasRoom(): boolean {
     return this.named.size + this.unnamed < this.limits.sessionLimit;
+  }
+
+  /** All of them, for a worker that gives them away. */
+  get sessions(): PollSession[] {
+    return [...this.named.values()];
+  }
+
+  /** Holds the place of a session that another worker is about to give. */
+  expect(sid: string, channels: string | readonly string[], encoding: PollEncoding): PollSession {
+    const session = new PollSession(this, null, null, channels, encoding, sid);
+    this.named.set(sid, session);
+    if (typeof channels === 'string') this.hub.subscribe(channels, session.subscriber);
+    else for (const channel of channels) this.hub.subscribe(channel, session.subscriber);
+    session.setOut('expected', 0);
+    return session;
+  }
+
+  /** It is another worker's, or nobody's. */
+  forget(session: PollSession): void {
+    if (session.state === 'gone') return;
+    this.keptBack.end(session.subscriber);
+    session.state = 'gone';
+    this.wheel.cancel(session);
+    this.named.delete(session.sid);
+    this.unsubscribe(session.subscriber, session.channels);
+    session.mailbox.clear();
   }
 
   find(sid: string): PollSession | null {
@@ -255,13 +311,11 @@ export class PollSessions {
 
   /** The session has been heard of: it begins to expire anew. */
   touch(session: PollSession): void {
-    this.wheel.schedule(session, this.limits.expiryMs);
+    if (session.state !== 'gone') this.wheel.schedule(session, this.limits.expiryMs);
   }
 
   expire(session: PollSession): void {
-    this.named.delete(session.sid);
-    this.unsubscribe(session.subscriber, session.channels);
-    session.mailbox.clear();
+    this.forget(session);
     this.counters.pollSessionsExpired++;
     this.onExpired(session.sid);
   }

@@ -18,6 +18,10 @@ import type { PollSession } from '../poll/sessions.ts';
 
 const END = ']}';
 
+/** Places in `Publication.frames`, and names between workers. */
+const JSON_POLL = 8;
+export const RAW_POLL = 9;
+
 /** One object for all that ask alike: two formats, kept or not, and the fields of each allowed origin. */
 const encodings = new Map<string, PollEncoding>();
 
@@ -26,7 +30,7 @@ export function pollEncoding(format: Format, keepAlive: boolean, fields: string)
   const known = encodings.get(key);
   if (known !== undefined) return known;
   const made: PollEncoding = {
-    index: format === 'json' ? 8 : 9,
+    index: format === 'json' ? JSON_POLL : RAW_POLL,
     transport: 'poll',
     format,
     // A copy even where the payload is the frame: it stays with its publication, whose payload may lie in what the broker

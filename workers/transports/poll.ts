@@ -73,9 +73,11 @@ function begin(exchange: Exchange, { channels }: SubscriptionRequest, encoding: 
 
 /** Sees to a poll whose session another worker holds; false when it is ours, or that worker is gone. */
 function passOn(exchange: Exchange, head: RequestHead, sid: string, encoding: PollEncoding): boolean {
-  const { polls, goneSlot } = exchange.gateway;
+  const { polls, goneSlot, sharesSlot } = exchange.gateway;
   const slot = slotOf(sid);
-  if (slot === polls.slot || slot === goneSlot || slot === 0) return false;
+  if (polls.find(sid) !== null || slot === goneSlot || slot === 0) return false;
+  // A worker that leaves gives its sessions to the next one in its slot: whoever has not got one asks the other.
+  if (slot === polls.slot) return sharesSlot && exchange.handOver(slot, head);
   if (!exchange.handOver(slot, head)) answerFault(exchange, encoding, ELSEWHERE);
   return true;
 }
@@ -92,6 +94,10 @@ function resume(
   const session = polls.find(sid);
   if (session === null) {
     answerFault(exchange, encoding, GONE);
+    return;
+  }
+  if (session.state === 'expected') {
+    exchange.reject(503, 'this session is on its way to this worker; try again', 'draining', encoding.fields);
     return;
   }
   const fault = faultOf(session, asked, since);

@@ -337,3 +337,61 @@ describe('a step of a move that is cut', () => {
     assert.equal(rig.giver.gateway.keptBack.size, 0);
   });
 });
+
+describe('a poll session', () => {
+  /** One poll's answer, as JSON. */
+  async function pollOn(rig: Rig, worker: Worker, wire: SharedWire, target: string): Promise<Record<string, unknown>> {
+    const before = Buffer.concat(wire.read).length;
+    wire.send(get(target));
+    let text = '';
+    await waitUntil(
+      () => {
+        text = Buffer.concat(wire.read).subarray(before).toString();
+        return text.includes('\r\n\r\n') && (text.startsWith('HTTP/1.1 204') || text.endsWith('}'));
+      },
+      () => `an answer at ${worker === rig.giver ? 'the giver' : 'the taker'}: ${text}`,
+    );
+    const sid = /Longwire-Sid: (\S+)/.exec(text)?.[1];
+    const since = /Longwire-Since: (\S+)/.exec(text)?.[1];
+    return { sid, since, numbers: [...text.matchAll(/#(\d+)#/g)].map(([, number]) => Number(number)) };
+  }
+
+  it('moves with what its mailbox holds, and nobody else has it', async () => {
+    const rig = new Rig();
+    rig.connect(1, '/poll/all?timeout=0');
+    const [wire] = rig.wires;
+    assert.ok(wire !== undefined);
+    await waitUntil(() => wire.read.length > 0, 'the first answer');
+    const sid = /Longwire-Sid: (\S+)/.exec(Buffer.concat(wire.read).toString())?.[1] ?? '';
+    rig.next();
+    rig.next();
+    await rig.give();
+    assert.equal(rig.giver.gateway.polls.sessionCount, 0);
+    assert.equal(rig.giver.gateway.hub.subscriptionCount, 0);
+    assert.equal(rig.taker.gateway.polls.sessionCount, 1);
+    const again = new SharedWire();
+    rig.taker.admission.adopt(again)?.start();
+    const { numbers } = await pollOn(rig, rig.taker, again, `/poll/all?sid=${sid}&since=0&timeout=0`);
+    assert.deepEqual(
+      numbers,
+      Array.from({ length: (numbers as number[]).length }, (_, i) => i + 1),
+    );
+    assert.ok((numbers as number[]).length >= 4);
+    assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
+  });
+
+  it('goes on where it is when the move is called off', async () => {
+    const rig = new Rig();
+    rig.connect(1, '/poll/all?timeout=0');
+    const [wire] = rig.wires;
+    assert.ok(wire !== undefined);
+    await waitUntil(() => wire.read.length > 0, 'the first answer');
+    rig.reaches.taker = false;
+    await rig.give();
+    const session = rig.giver.gateway.polls.sessions[0];
+    assert.equal(session?.state, 'here');
+    assert.ok((session?.mailbox.position ?? 0) > 1);
+    assert.equal(rig.giver.gateway.keptBack.size, 0);
+    assert.equal(rig.taker.gateway.polls.sessionCount, 0);
+  });
+});
