@@ -8,7 +8,7 @@ export const CLOSE_REASONS = [
   'client-left',
   /** An exchange came to its ordinary end: an answer with `Connection: close`, HTTP/1.0, a HEAD. */
   'finished',
-  /** The peer's bytes are not HTTP/1.1 as RFC 9112 has it; it was sent a 4xx or 5xx. */
+  /** The peer's bytes are not HTTP/1.1 as RFC 9112 has it, and it was sent a 4xx or 5xx; or they are not TLS. */
   'malformed',
   /** The head or body had not arrived in full by its deadline. */
   'head-timeout',

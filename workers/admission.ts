@@ -78,12 +78,6 @@ export class Admission {
     this.listener?.close();
   }
 
-  /** TLS could not be spoken with a connection: one of those held, which closes by itself. */
-  onTlsFault(code: string): void {
-    this.gateway.countRejected('malformed');
-    this.log.debug('a connection does not speak TLS as we do', { code });
-  }
-
   /** Whether `count` connections of other workers could be taken in. */
   hasRoom(count: number): boolean {
     return this.state !== 'draining' && this.held + count <= this.limit;

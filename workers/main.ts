@@ -99,7 +99,7 @@ async function run(assignment: Assignment): Promise<void> {
   gateway = here;
   const { broker } = here;
   here.onBrokerState = (state) => send({ type: 'broker', state });
-  tls = newestTls === null ? null : new Tls(newestTls, (code) => admission?.onTlsFault(code));
+  tls = newestTls === null ? null : new Tls(newestTls);
   admission = new Admission(
     here,
     connectionLimit,

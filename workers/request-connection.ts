@@ -29,7 +29,7 @@ import type { PollSession } from './poll/sessions.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
-import { DRAIN_MARK_BYTES, type Wire, type WireOwner } from './wire/wire.ts';
+import { DRAIN_MARK_BYTES, isTlsFault, type Wire, type WireOwner } from './wire/wire.ts';
 
 export type ConnectionState =
   | 'preface'
@@ -286,8 +286,14 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     if (this.state === 'blocked') this.proceed();
   }
 
-  onWireClosed(_error: string): void {
-    this.close('client-left');
+  onWireClosed(error: string): void {
+    if (this.state === 'closing' || !isTlsFault(error)) {
+      this.close('client-left');
+      return;
+    }
+    this.gateway.countRejected('malformed');
+    this.gateway.clients?.tell(this, 'rejected', { reason: 'does not speak TLS as we do', code: error });
+    this.close('malformed');
   }
 
   // Reading.

@@ -15,18 +15,10 @@ import { DRAIN_MARK_BYTES } from './wire.ts';
 
 export class Tls {
   private context: SecureContext;
-  private readonly onError: (error: NodeJS.ErrnoException) => void;
 
-  /**
-   * @param onFault Told of each connection that TLS could not be spoken with: the peer's bytes are not TLS, or have nothing
-   *   in common with what is offered here. `code` begins with ERR_SSL_. The connection closes by itself.
-   * @throws Error for an identity that makes no context; the primary has checked it.
-   */
-  constructor(identity: TlsIdentity, onFault: (code: string) => void) {
+  /** @throws Error for an identity that makes no context; the primary has checked it. */
+  constructor(identity: TlsIdentity) {
     this.context = makeContext(identity);
-    this.onError = ({ code }) => {
-      if (code !== undefined && isPeersFault(code)) onFault(code);
-    };
   }
 
   /** Serves new connections with another certificate; held ones keep theirs. */
@@ -45,7 +37,6 @@ export class Tls {
     };
     const socket = new TLSSocket(accepted, options);
     socket.disableRenegotiation();
-    socket.on('error', this.onError);
     // A fault after the handshake is told by this alone, unless there is a `tls.Server` behind the socket.
     socket.on('_tlsError', destroyWith);
     return socket;
@@ -64,11 +55,6 @@ function makeContext({ certificate, key, ticketKeys }: TlsIdentity): SecureConte
     ticketKeys: Buffer.from(ticketKeys),
     sessionIdContext: 'longwire',
   });
-}
-
-/** An alert is the other way round: the peer will not have us, because it does not know our certificate for example. */
-function isPeersFault(code: string): boolean {
-  return code.startsWith('ERR_SSL_') && !code.includes('_ALERT_');
 }
 
 function destroyWith(this: TLSSocket, error: Error): void {

@@ -17,7 +17,7 @@ export interface WireOwner {
   onWireEnd(): void;
   /** The outbox is empty again. Comes at least whenever it had passed `DRAIN_MARK_BYTES`. */
   onWireDrained(): void;
-  /** The wire has died. `error` is the errno name, 'ECONNRESET' for example. */
+  /** The wire has died. `error` is the errno name, 'ECONNRESET' for example, or OpenSSL's: see `isTlsFault`. */
   onWireClosed(error: string): void;
 }
 
@@ -74,4 +74,12 @@ export interface Wire {
 
   /** The peer's address, without its port; '' when the kernel no longer knows. */
   peerAddress(): string;
+}
+
+/**
+ * Whether a wire died of what its peer takes for TLS: its bytes are none, or have nothing in common with what is offered here. An
+ * alert is the other way round: the peer will not have us, because it does not know our certificate for example.
+ */
+export function isTlsFault(error: string): boolean {
+  return error.startsWith('ERR_SSL_') && !error.includes('_ALERT_');
 }
