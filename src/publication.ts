@@ -31,6 +31,8 @@ export class Publication {
   frames: Buffer[] | null;
   /** Its place among those that this worker was brought, counted from 1; 0 until then. What a fence is compared with. */
   order: number;
+  /** Whether the payload is its own. */
+  private retained: boolean;
 
   constructor(channel: string, payload: Buffer, event: string | null = null, id: string | null = null) {
     this.channel = channel;
@@ -44,6 +46,7 @@ export class Publication {
     this.isGap = false;
     this.frames = null;
     this.order = 0;
+    this.retained = false;
   }
 
   /** What stands in a channel's order where publications are missing. */
@@ -65,9 +68,11 @@ export class Publication {
    * Makes the payload this publication's own.
    *
    * A broker hands over a slice of what it has just read, which the next read may overwrite: whoever keeps a publication
-   * beyond the call that brought it must call this first, once.
+   * beyond the call that brought it must call this first.
    */
   retain(): void {
+    if (this.retained) return;
+    this.retained = true;
     this.payload = Buffer.from(this.payload);
   }
 }

@@ -237,6 +237,10 @@ export class Connection extends RequestConnection implements SessionHost, Client
     this.deliverNow(publication);
   }
 
+  warm(): number {
+    return this.encoding === null ? 0 : this.wire.warm();
+  }
+
   deliverNow(publication: Publication): void {
     const { encoding } = this;
     if (encoding === null) return;

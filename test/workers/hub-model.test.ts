@@ -33,6 +33,7 @@ describe('the hub beside a model', () => {
       const open = (): number => people.reduce((sum, stays) => sum + stays.size, 0);
       const subscribers = people.map((stays, i): Subscriber => {
         return {
+          warm: () => 0,
           deliver({ channel, payload }) {
             nowMs += random.below(3) === 0 ? 1 : 0;
             const stay = stays.get(channel);

@@ -29,10 +29,16 @@ beforeEach(() => {
 class Listener implements Subscriber {
   readonly got: string[] = [];
   readonly costMs: number;
+  warmed = 0;
   onDeliver: (text: string) => void = () => {};
 
   constructor(costMs = 0) {
     this.costMs = costMs;
+  }
+
+  warm(): number {
+    this.warmed++;
+    return 0;
   }
 
   deliver({ payload }: Publication): void {
@@ -320,6 +326,14 @@ describe('a fan-out to many', () => {
     chunk.fill('x');
     await finish();
     for (const { got } of listeners) assert.deepEqual(got, ['first', 'next']);
+  });
+
+  it('warms each member once a publication, before it is delivered to', async () => {
+    const listeners = subscribeMany('a');
+    for (const listener of listeners) listener.onDeliver = () => assert.equal(listener.warmed, listener.got.length);
+    broadcast('a', '1', '2');
+    await finish();
+    for (const { warmed, got } of listeners) assert.deepEqual([warmed, got.length], [2, 2]);
   });
 });
 

@@ -29,6 +29,10 @@ export class MemoryWire implements Wire {
   #owner: WireOwner | null = null;
   #calling = false;
 
+  warm(): number {
+    return 0;
+  }
+
   attach(owner: WireOwner): void {
     assert.equal(this.#owner, null, 'attached once');
     this.#owner = owner;

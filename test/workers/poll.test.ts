@@ -476,6 +476,7 @@ describe('a session', () => {
 
   it('of several channels gets each publication with history once, though the hub holds some up', async () => {
     const slow = () => ({
+      warm: () => 0,
       deliver() {
         nowMs += 1;
       },

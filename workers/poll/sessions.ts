@@ -64,6 +64,10 @@ export class PollSubscriber implements Subscriber {
   deliver(publication: Publication): void {
     this.holder.deliverNow(publication);
   }
+
+  warm(): number {
+    return 0;
+  }
 }
 
 export class PollSession implements Timed {

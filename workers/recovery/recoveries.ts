@@ -76,6 +76,10 @@ class Recovering implements Subscriber {
     this.wanted = 0;
   }
 
+  warm(): number {
+    return 0;
+  }
+
   deliver(publication: Publication): void {
     publication.retain();
     this.kept.push(publication);

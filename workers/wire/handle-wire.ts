@@ -57,6 +57,10 @@ export class HandleWire implements Wire {
     return true;
   }
 
+  warm(): number {
+    return this.state === 'open' && this.handle?.onread !== null ? 1 : 0;
+  }
+
   attach(owner: WireOwner): void {
     const handle = this.handle;
     if (handle === null) return;

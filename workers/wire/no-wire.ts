@@ -7,6 +7,7 @@ export const NO_WIRE: Wire = {
   outboxEntries: 0,
   shareable: false,
   relayed: false,
+  warm: () => 0,
   attach() {},
   write() {},
   secure: () => false,

@@ -32,6 +32,10 @@ export class RelayedWire implements Wire {
     this.kept = null;
   }
 
+  warm(): number {
+    return 0;
+  }
+
   attach(owner: WireOwner): void {
     this.owner = owner;
   }

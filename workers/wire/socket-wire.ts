@@ -56,6 +56,10 @@ export class SocketWire implements Wire {
     return this.socket !== null && descriptorOf(this.socket) !== null;
   }
 
+  warm(): number {
+    return this.outboxBytes;
+  }
+
   attach(owner: WireOwner): void {
     if (this.socket === null) return;
     this.owner = owner;

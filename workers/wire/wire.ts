@@ -42,6 +42,9 @@ export interface Wire {
   /** Whether its bytes pass through another process, for one request with a body and no more: see relayed-wire.ts. */
   readonly relayed: boolean;
 
+  /** Reads what `write` will read, so that it is in the cache by then. What it returns says nothing. */
+  warm(): number;
+
   /** Names the owner and begins to read. Called once. */
   attach(owner: WireOwner): void;
 
