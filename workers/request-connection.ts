@@ -44,6 +44,8 @@ export type ConnectionState =
   | 'closing'
   | 'closed';
 
+/** Where a connection is not read; nor is one that waits with the next request kept. */
+const UNREAD: readonly ConnectionState[] = ['busy', 'blocked', 'moving'];
 /** How long a connection that we have ended waits for the peer's end, so that the last answer is not cut off by an RST. */
 const LINGER_MS = 2_000;
 /** A request that is being served longer than this was lost by us: every broker call has a shorter deadline of its own. */
@@ -456,9 +458,8 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
     this.dropRequest();
     this.rest();
     if (request !== null && request.length > 0) this.onWireRead(request.bytes, request.length);
-    const state = this.state as ConnectionState;
     // Held or closing too: a wire that is not read does not tell of the peer's end.
-    if (state !== 'busy' && state !== 'blocked') this.wire.resume();
+    if (!UNREAD.includes(this.state) && !(this.state === 'waiting' && this.request !== null)) this.wire.resume();
   }
 
   private keep(buffer: Buffer, start: number, end: number): void {

@@ -6,7 +6,7 @@
 
 /** 200 and 204 for what went well, 100 for who waits with a body, the rest from the tables of docs/protocol.md. */
 export const DOCUMENTED: ReadonlySet<number> = new Set([
-  100, 200, 204, 400, 401, 404, 405, 408, 411, 413, 414, 417, 431, 501, 503, 505,
+  100, 200, 204, 400, 401, 404, 405, 408, 410, 411, 413, 414, 417, 421, 431, 501, 503, 505,
 ]);
 
 export interface AnswersRead {

@@ -31,7 +31,7 @@ const DATA = ['hello', '', '\r\n', 'a\nb\rc', '\0', '"\\', 'é😀', '\u2028', '
 export function makeSoundRequest(random: Random, key: string): SoundRequest {
   const channel = random.pick(CHANNELS);
   const data = random.pick(DATA);
-  switch (random.below(12)) {
+  switch (random.below(14)) {
     case 0:
       return sound(get(`/healthz${random.once(2) ? '?x=%41' : ''}`), 200);
     case 1:
@@ -60,6 +60,11 @@ export function makeSoundRequest(random: Random, key: string): SoundRequest {
       const body = JSON.stringify({ channel, b64data: bytes.toString('base64'), event: 'e', id: 'é' });
       return sound(call(random, key, 'publish', body), 200, [`${channel} ${bytes}`]);
     }
+    case 9:
+      return sound(get(`/poll/a?timeout=0&channel=${encodeURIComponent(channel)}`), 204);
+    case 10:
+      // Slot 0 has no worker, so nobody is asked whether it has this session.
+      return sound(get('/poll/a?since=3&sid=AAEbcdefghij-_012345'), 410);
     default:
       return sound(call(random, key, 'publish', JSON.stringify({ channel, data })), 200, [`${channel} ${data}`]);
   }
@@ -102,7 +107,7 @@ export function atHome(bytes: Buffer, random: Random, key: string): Buffer {
   const text = bytes.toString('latin1');
   const moved = text.replaceAll(/^(\S+) (?:\/|\/\/|\/a\?b\?c=\/d|\/sse\/\S*)(?= HTTP)/gm, (_, method: string) => {
     const toApi = (method === 'POST') !== random.once(8);
-    return `${method} ${random.pick(toApi ? ['/api/publish', '/api/broadcast'] : ['/sse/a', '/sse?channel=b', '/stream/a', '/healthz'])}`;
+    return `${method} ${random.pick(toApi ? ['/api/publish', '/api/broadcast'] : ['/sse/a', '/sse?channel=b', '/stream/a', '/poll/a', '/healthz'])}`;
   });
   const fields = random.once(5) ? '' : `X-API-Key: ${key}\r\n`;
   return Buffer.from(
@@ -230,8 +235,17 @@ function beyondLimits(random: Random, key: string): string {
 /** A stream that is opened, with something behind it. */
 function stream(random: Random): string {
   const channels = Array.from({ length: random.below(80) }, (_, i) => `channel=${i}`);
-  const target = `/${random.pick(['sse', 'sse', 'stream'])}${random.pick(['/fuzz', '/a', '', '/', '/%00', '/%ff', '/:own', '/%'])}`;
-  const query = random.pick(['', '?', '?format=json', '?format=x', `?${channels.join('&')}`, '?channel=', '?%']);
+  const target = `/${random.pick(['sse', 'sse', 'stream', 'poll'])}${random.pick(['/fuzz', '/a', '', '/', '/%00', '/%ff', '/:own', '/%'])}`;
+  const query = random.pick([
+    '',
+    '?',
+    '?format=json',
+    '?format=x',
+    `?${channels.join('&')}`,
+    '?channel=',
+    '?%',
+    `?sid=${random.pick(['ABE', 'ACE', 'AJE'])}bcdefghij-_012345`,
+  ]);
   const method = random.pick(['GET', 'GET', 'GET', 'HEAD', 'POST', 'DELETE']);
   const version = random.pick(['1.1', '1.1', '1.0']);
   const behind = random.pick(['', '', '\r\n', '\r\n\r\n\r\n', 'x', get('/healthz'), '\0'.repeat(1_000)]);

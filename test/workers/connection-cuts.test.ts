@@ -42,7 +42,10 @@ async function run(bytes: Buffer, cut: Cut, turns: Random | null): Promise<Outco
   }
   await peer.settle();
   return {
-    answers: peer.wire.received.toString('latin1').replaceAll(/^Date: .*\r\n/gm, ''),
+    answers: peer.wire.received
+      .toString('latin1')
+      .replaceAll(/^Date: .*\r\n/gm, '')
+      .replaceAll(/(sid[=:] ?)[\w-]{20}/gi, '$1'),
     state: peer.state,
     published: broker.published.map(({ channel, payload }) => `${channel} ${payload}`),
     closed: closedOf(gateway),

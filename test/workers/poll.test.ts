@@ -10,7 +10,7 @@ import { makeSid } from '../../workers/poll/sid.ts';
 import { TICK_MS } from '../../workers/timing-wheel.ts';
 import type { Answer } from '../harness/raw-client.ts';
 import { makeGateway, type TestGateway } from './gateways.ts';
-import { closedOf, get, Peer, rejectedOf } from './peers.ts';
+import { closedOf, get, Peer, publishRequest, rejectedOf } from './peers.ts';
 
 const WAIT_MS = 25_000;
 const EXPIRY_MS = 60_000;
@@ -447,6 +447,22 @@ describe('a session', () => {
       // What had not been read when the head was whole is the wire's to give.
       const read = cut === request.length - 5 ? request.slice(0, cut) : request;
       assert.equal(given.pop(), `2 ${read}`);
+    }
+  });
+
+  it('of another worker is not read on here, though it was kept behind what came before it', async () => {
+    test.gateway.handOver = (connection) => {
+      connection.wire.share();
+      connection.state = 'moving';
+      return true;
+    };
+    const foreign = get(`/poll/a?sid=${makeSid(2)}&since=0`);
+    for (const before of [publishRequest('a', 'x'), get('/poll/a')]) {
+      const peer = new Peer(test.gateway);
+      peer.send(before + foreign, 'end');
+      publish('a', 'x');
+      await peer.settle();
+      assert.deepEqual([peer.statuses, peer.state, peer.wire.paused], [[200], 'moving', true]);
     }
   });
 
