@@ -94,6 +94,51 @@ for (const broker of ['embedded', 'Redis']) {
       assert.deepEqual([page.publications[0]?.data, page.publications[0]?.encoding], ['/w==', 'base64']);
     });
 
+    it('publishes once what is published twice with one key', async () => {
+      for (const channel of ['chat:key', 'plain:key']) {
+        const call1 = await call('publish', { channel, data: '1', idempotency_key: 'k' });
+        assert.deepEqual(await call('publish', { channel, data: '2', idempotency_key: 'k' }), call1);
+      }
+      const keyed = { channels: ['chat:key', 'chat:key2'], data: '3', idempotency_key: 'k' };
+      assert.deepEqual(await call('broadcast', keyed), await call('broadcast', keyed));
+      assert.deepEqual(data(await call('history', { channel: 'chat:key', limit: -1 })), ['1']);
+      assert.deepEqual(data(await call('history', { channel: 'chat:key2', limit: -1 })), ['3']);
+      await refused(
+        'publish',
+        { channel: 'chat:key', data: 'x', idempotency_key: 'x'.repeat(256) },
+        107,
+        400,
+        /at most 255/,
+      );
+    });
+
+    it('takes several calls in one', async () => {
+      for (const parallel of [false, true]) {
+        const channel = `chat:batch${parallel}`;
+        const answer = await gateway.api('batch', {
+          parallel,
+          commands: [
+            { publish: { channel, data: '1' } },
+            { history: { channel: 'plain' } },
+            { none: {} },
+            { publish: {}, history: {} },
+            7,
+            { broadcast: { channels: [channel], data: '2' } },
+          ],
+        });
+        assert.equal(answer.status, 200);
+        const { replies } = JSON.parse(answer.text);
+        assert.ok(replies[0].publish.offset > 0);
+        assert.deepEqual(
+          replies.slice(1, 5).map((reply: { error: { code: number } }) => reply.error.code),
+          [108, 104, 107, 107],
+        );
+        assert.ok(replies[5].broadcast.responses[0].result.offset > 0);
+      }
+      await refused('batch', { commands: [] }, 107, 400, /1 to 1000/);
+      await refused('batch', { commands: [{}], parallel: 1 }, 107, 400, /parallel/);
+    });
+
     it('forgets a channel when told to', async () => {
       const first = await call<Page>('publish', { channel: 'chat:r', data: '1' });
       await call('publish', { channel: 'chat:r', data: '2' });

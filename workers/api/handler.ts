@@ -8,12 +8,10 @@ import type { Exchange, ServedAnswer } from '../exchange.ts';
 import type { Gateway } from '../gateway.ts';
 import { field } from '../http/answers.ts';
 import type { RequestHead } from '../http/request-head.ts';
+import { type ApiMethod, runBatch } from './batch.ts';
 import { history, historyRemove } from './history.ts';
 import { keyMatches } from './key.ts';
 import { broadcast, publish } from './publish.ts';
-
-/** What a method does with the request's JSON object. Throws or rejects with LongwireError for all but success. */
-export type ApiMethod = (gateway: Gateway, params: Record<string, unknown>) => Promise<object>;
 
 const METHODS: Readonly<Record<string, ApiMethod>> = {
   publish,
@@ -21,6 +19,10 @@ const METHODS: Readonly<Record<string, ApiMethod>> = {
   history,
   history_remove: historyRemove,
 };
+
+/** Its answer has no `result` around it. */
+const BATCH = 'batch';
+const NAMES = [...Object.keys(METHODS), BATCH].join(', ');
 
 const PREFIX_LENGTH = '/api/'.length;
 
@@ -37,27 +39,26 @@ export function handleApi(exchange: Exchange, head: RequestHead): void {
     return;
   }
   const name = head.pathSlice(PREFIX_LENGTH);
-  const method = name !== null && Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
-  exchange.readBody(head, gateway.config.bodyLimitBytes, (body) => call(gateway, method, body));
+  exchange.readBody(head, gateway.config.bodyLimitBytes, (body) => call(gateway, name, body));
 }
 
 /** Not async, so that a call which waits for the broker holds its answer alone and neither body nor parameters. */
-function call(gateway: Gateway, method: ApiMethod | undefined, body: Buffer): Promise<ServedAnswer> {
+function call(gateway: Gateway, name: string | null, body: Buffer): Promise<ServedAnswer> {
   try {
-    if (method === undefined) {
-      throw new LongwireError('method-not-found', `the methods are: ${Object.keys(METHODS).join(', ')}`);
-    }
+    if (name === BATCH) return answerWith(gateway, runBatch(gateway, METHODS, parseParams(body)), false);
+    const method = name !== null && Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
+    if (method === undefined) throw new LongwireError('method-not-found', `the methods are: ${NAMES}`);
     return answerWith(gateway, method(gateway, parseParams(body)));
   } catch (thrown) {
     return answerWith(gateway, Promise.reject(thrown));
   }
 }
 
-async function answerWith(gateway: Gateway, outcome: Promise<object>): Promise<ServedAnswer> {
+async function answerWith(gateway: Gateway, outcome: Promise<object>, wrapped = true): Promise<ServedAnswer> {
   try {
     const result = await outcome;
     gateway.counters.apiSucceeded++;
-    return json(200, { result });
+    return json(200, wrapped ? { result } : result);
   } catch (thrown) {
     gateway.counters.apiFailed++;
     if (!(thrown instanceof LongwireError)) throw thrown;

@@ -18,7 +18,9 @@ export async function publish(gateway: Gateway, params: Params): Promise<object>
   const fault = sizeFault(gateway, channel, content.payload);
   if (fault !== null) throw fault;
   const { payload, event, id } = content;
-  const taken = gateway.broker.publish([new Publication(channel, payload, event, id)]);
+  const publication = new Publication(channel, payload, event, id);
+  publication.idempotencyKey = readKey(gateway, params);
+  const taken = gateway.broker.publish([publication]);
   return resultOf((await taken)[0]);
 }
 
@@ -46,11 +48,14 @@ function publishToEach(gateway: Gateway, params: Params): { taken: Promise<Taken
   }
   const { payload, event, id } = readContent(params);
   if (payload.length > gateway.config.payloadLimitBytes) throw tooLarge(payload, gateway.config.payloadLimitBytes);
+  const key = readKey(gateway, params);
   const publications: Publication[] = [];
   const responses = channels.map((given: unknown) => {
     const fault = givenChannelFault(given) ?? sizeFault(gateway, given as string, payload);
     if (fault !== null) return fault.toBody();
-    publications.push(new Publication(given as string, payload, event, id));
+    const publication = new Publication(given as string, payload, event, id);
+    publication.idempotencyKey = key;
+    publications.push(publication);
     return null;
   });
   // With nothing to publish the broker is not asked: it may be away.
@@ -108,6 +113,19 @@ function writeJson(data: unknown): string {
     if (!(thrown instanceof RangeError)) throw thrown;
     throw new LongwireError('bad-request', 'data is nested too deeply');
   }
+}
+
+/** Kept for some minutes, a channel: what is published again with it is not, and gets the answer of the first. */
+function readKey(gateway: Gateway, { idempotency_key: key = null }: Params): string | null {
+  if (key === null || key === '') return null;
+  if (typeof key !== 'string' || !key.isWellFormed() || Buffer.byteLength(key) > FIELD_LIMIT_BYTES) {
+    throw new LongwireError('bad-request', `idempotency_key must be a string of at most ${FIELD_LIMIT_BYTES} bytes`);
+  }
+  const { name, history } = gateway.broker;
+  if (name === 'redis' && history === null) {
+    throw new LongwireError('not-available', 'idempotency_key needs Redis 7 and a namespace with history');
+  }
+  return key;
 }
 
 const FIELD_LIMIT_BYTES = 255;
