@@ -1,0 +1,147 @@
+// A crowd that comes back at once, each client with its position: how soon all are recovered, how long the workers' event loops
+// are blocked at most, and how often Redis is asked.
+//
+//   npm run bench:reconnect               20,000 clients on 100 channels, ten publications missed by each
+//
+// The same crowd without positions comes first, for comparison. Clients are sockets in two forked processes (RLIMIT_NOFILE is 20,000 a process here): each asks for a stream with `?since=`
+// and counts what comes until it is told the outcome. The workers' longest event-loop delay of each second is read from
+// /metrics, Redis' calls of functions from INFO commandstats.
+
+import { fork } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Redis } from 'ioredis';
+import { startGateway } from '../test/harness/gateway.ts';
+import { HistoryClient } from '../test/harness/history-client.ts';
+import { startRedis } from '../test/harness/redis.ts';
+
+const CLIENTS = 20_000;
+const PROCESSES = 2;
+const CHANNELS = 100;
+const MISSED = 10;
+
+interface Crowd {
+  recovered: number;
+  gaps: number;
+  failed: number;
+  /** Clients that got not exactly what they missed. */
+  wrong: number;
+  seconds: number;
+}
+
+if (process.send !== undefined) {
+  process.once('message', ({ port, position, count }: { port: number; position: string | null; count: number }) => {
+    void comeBack(port, position, count).then((crowd) => process.send?.(crowd, () => process.exit(0)));
+  });
+} else {
+  await main();
+}
+
+async function main(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'longwire-reconnect-'));
+  const file = join(folder, 'namespaces.json');
+  writeFileSync(file, JSON.stringify({ namespaces: { chat: { history_size: 100, history_ttl_seconds: 300 } } }));
+  const redis = await startRedis();
+  const gateway = await startGateway({
+    env: { REDIS_URL: redis.url, LONGWIRE_NAMESPACES: file, LONGWIRE_LOG_LEVEL: 'error' },
+  });
+  const client = new Redis(redis.url);
+  const first = await new HistoryClient('stream', gateway.publicPort, ['chat:0']).opened();
+  const position = first.position ?? '';
+  first.close();
+  for (let i = 0; i < MISSED * CHANNELS; i++) {
+    await client.call('FCALL', 'longwire_publish', 0, 'push:', `chat:${i % CHANNELS}`, `missed ${i}`);
+  }
+  const callsBefore = await functionCalls(client);
+  let longestDelaySeconds = 0;
+  const timer = setInterval(async () => {
+    const metrics = await gateway.metrics().catch(() => null);
+    if (metrics === null) return;
+    for (const worker of ['1', '2']) {
+      longestDelaySeconds = Math.max(
+        longestDelaySeconds,
+        metrics.value('longwire_event_loop_delay_max_seconds', { worker }),
+      );
+    }
+  }, 500);
+  const come = async (since: string | null): Promise<Crowd[]> => {
+    longestDelaySeconds = 0;
+    const crowds = await Promise.all(
+      Array.from({ length: PROCESSES }, () => {
+        const child = fork(fileURLToPath(import.meta.url));
+        child.send({ port: gateway.publicPort, position: since, count: CLIENTS / PROCESSES });
+        return new Promise<Crowd>((resolve) => child.once('message', (crowd: Crowd) => resolve(crowd)));
+      }),
+    );
+    // The workers' last report of it.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    return crowds;
+  };
+  await come(null);
+  const referenceDelayMs = Math.round(longestDelaySeconds * 1_000);
+  await gateway.metricReaches('longwire_connections', {}, 0);
+  const crowds = await come(position);
+  clearInterval(timer);
+  const calls = (await functionCalls(client)) - callsBefore;
+  const sum = (field: keyof Crowd): number => crowds.reduce((total, crowd) => total + crowd[field], 0);
+  const outcome = {
+    clients: CLIENTS,
+    channels: CHANNELS,
+    recovered: sum('recovered'),
+    gaps: sum('gaps'),
+    failed: sum('failed'),
+    wrong: sum('wrong'),
+    seconds: Math.max(...crowds.map(({ seconds }) => seconds)),
+    referenceLongestLoopDelayMs: referenceDelayMs,
+    longestLoopDelayMs: Math.round(longestDelaySeconds * 1_000),
+    callsToRedis: calls,
+    callsAChannelAndWorker: calls / CHANNELS / 2,
+  };
+  console.log(JSON.stringify(outcome, null, 2));
+  client.disconnect();
+  await gateway.kill();
+  await redis.stop();
+  rmSync(folder, { recursive: true, force: true });
+  process.exit(outcome.recovered === CLIENTS && outcome.wrong === 0 ? 0 : 1);
+}
+
+async function functionCalls(client: Redis): Promise<number> {
+  return Number(/cmdstat_fcall:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0);
+}
+
+function comeBack(port: number, position: string | null, count: number): Promise<Crowd> {
+  const crowd: Crowd = { recovered: 0, gaps: 0, failed: 0, wrong: 0, seconds: 0 };
+  const startedAt = performance.now();
+  let left = count;
+  return new Promise((resolve) => {
+    for (let i = 0; i < count; i++) {
+      const socket = connect(port, '127.0.0.1');
+      let text = '';
+      const done = (outcome: 'recovered' | 'gaps' | 'failed'): void => {
+        socket.removeAllListeners();
+        socket.on('error', () => {});
+        crowd[outcome]++;
+        if (outcome === 'recovered' && text.split('"data":"missed').length !== MISSED + 1) crowd.wrong++;
+        if (--left > 0) return;
+        crowd.seconds = Math.round(performance.now() - startedAt) / 1_000;
+        resolve(crowd);
+      };
+      socket.on('connect', () =>
+        socket.write(
+          `GET /stream/chat:${i % CHANNELS}${position === null ? '' : `?since=${position}`} HTTP/1.0\r\nHost: gateway\r\n\r\n`,
+        ),
+      );
+      socket.on('data', (bytes) => {
+        text += bytes.toString('latin1');
+        if (text.includes('"recovered"')) done('recovered');
+        else if (text.includes('"gap"')) done('gaps');
+        else if (position === null && text.includes('"position"')) done('recovered');
+      });
+      socket.on('error', () => done('failed'));
+      socket.on('end', () => done('failed'));
+    }
+  });
+}
