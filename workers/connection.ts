@@ -293,6 +293,10 @@ export class Connection extends RequestConnection implements SessionHost, Client
 
   // What a recovery says.
 
+  get hasRoom(): boolean {
+    return this.wire.outboxBytes < this.gateway.outboxLimitBytes / 2;
+  }
+
   onRecovered(notice: Notice): void {
     const { encoding } = this;
     if (encoding === null || encoding.transport === 'poll' || encoding.notice === null) return;

@@ -279,6 +279,22 @@ for (const { name, start } of SETUPS) {
       client.close();
     });
 
+    it('recovers clients of a worker that was killed, on whichever comes to serve them', async () => {
+      const channels = [fresh('chat'), fresh('chat')];
+      const clients = HISTORY_TRANSPORTS.map((transport) => open(transport, channels));
+      for (const client of clients) await client.opened();
+      for (const pid of await gateway.workerPids()) process.kill(pid, 'SIGKILL');
+      await waitUntil(() => clients.every(({ ended }) => ended), 'the connections to end');
+      await waitUntil(async () => (await gateway.readiness()) === 200, 'others to be ready');
+      for (const [i, channel] of channels.entries()) await gateway.publish(channel, String(i + 1));
+      for (const { transport, position } of clients) {
+        const back = open(transport, channels, position);
+        assert.deepEqual((await back.outcome()).recovered, channels);
+        assert.deepEqual(await back.data(2), ['1', '2']);
+        back.close();
+      }
+    });
+
     it('says nothing of positions where no channel has history, and passes over a Last-Event-ID there', async () => {
       const client = open('sse', ['plain'], '42');
       await gateway

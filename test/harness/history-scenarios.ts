@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { startGateway } from './gateway.ts';
 import { randomFrom, runScenario, SCENARIO_NAMESPACES } from './history-scenario.ts';
-import { startRedis } from './redis.ts';
+import { freePort, startRedis } from './redis.ts';
 
 export interface ScenariosOptions {
   scenarios: number;
@@ -38,7 +38,13 @@ export async function runScenarios(options: ScenariosOptions): Promise<Scenarios
   writeFileSync(file, JSON.stringify(SCENARIO_NAMESPACES));
   const redis = await startRedis();
   const gateway = await startGateway({
-    env: { REDIS_URL: redis.url, LONGWIRE_NAMESPACES: file, LONGWIRE_LOG_LEVEL: 'error' },
+    // A port of its own: should all workers be gone at once, one that is free would be another one.
+    env: {
+      PORT: String(await freePort()),
+      REDIS_URL: redis.url,
+      LONGWIRE_NAMESPACES: file,
+      LONGWIRE_LOG_LEVEL: 'error',
+    },
   });
   const client = new Redis(redis.url);
   const random = randomFrom(firstSeed);
@@ -59,10 +65,10 @@ export async function runScenarios(options: ScenariosOptions): Promise<Scenarios
       outcome.replacements++;
       gateway.signal('SIGHUP');
     } else if (kind < 4) {
-      const pids = await gateway.workerPids();
-      const pid = pids[random(pids.length)];
+      const ready = (await gateway.workers()).filter(({ state }) => state === 'ready');
+      const { pid = null } = ready[random(Math.max(1, ready.length))] ?? {};
       // One at a time: with both gone there is nobody to ask.
-      if (pid === undefined || pids.length < 2) return;
+      if (pid === null || ready.length < 2) return;
       outcome.kills++;
       process.kill(pid, 'SIGKILL');
     } else {

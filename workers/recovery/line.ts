@@ -22,6 +22,8 @@ import type { Publication } from '../../src/publication.ts';
 export const HELD_LIMIT_BYTES = 64 * 1024 * 1024;
 /** Channels asked for in one call: Redis is busy with it for about a millisecond. */
 const CHANNELS_A_CALL = 100;
+/** Broadcast in one turn while it catches up: a quarter of an outbox. */
+const TURN_BYTES = 256 * 1024;
 /** After a call that failed although the broker is up. */
 const RETRY_MS = 250;
 
@@ -45,6 +47,8 @@ export class Line {
   #held: Publication[] = [];
   #heldBytes = 0;
   #filling = false;
+  /** The subscription was lost again since the filling began. */
+  #gapAgain = false;
 
   constructor(owner: LineOwner) {
     this.#owner = owner;
@@ -82,6 +86,7 @@ export class Line {
   onGap(): void {
     if (this.#state === 'unset') return;
     this.#state = 'holding';
+    this.#gapAgain = true;
     this.#fill();
   }
 
@@ -118,7 +123,7 @@ export class Line {
   #hold(publication: Publication): void {
     publication.retain();
     this.#held.push(publication);
-    this.#heldBytes += publicationBytes(publication.channel, publication.payload.length);
+    this.#heldBytes += heldBytesOf(publication);
     if (this.#heldBytes > HELD_LIMIT_BYTES) this.#giveUp();
     else this.#fill();
   }
@@ -142,19 +147,19 @@ export class Line {
       return;
     }
     this.#filling = true;
+    this.#gapAgain = false;
     this.#read(first).then(
-      () => {
-        this.#filling = false;
-        if (this.#state === 'holding') this.#fill();
-      },
+      () => this.#filled(),
       () => {
         // The broker is away again, and says when it is back; or it was only busy.
-        setTimeout(() => {
-          this.#filling = false;
-          if (this.#state === 'holding') this.#fill();
-        }, RETRY_MS).unref();
+        setTimeout(() => this.#filled(), RETRY_MS).unref();
       },
     );
+  }
+
+  #filled(): void {
+    this.#filling = false;
+    if (this.#state === 'holding') this.#fill();
   }
 
   /** Reads what lies between `seen` and `first`, and goes on from there. */
@@ -173,26 +178,60 @@ export class Line {
       }
       const missed = await store.missed(from.offset, asked);
       for (const publication of between(missed, from, first, asked, gaps)) {
-        bytes += publicationBytes(publication.channel, publication.payload.length);
+        bytes += heldBytesOf(publication);
         found.push(publication);
       }
     }
     // Given up meanwhile, or begun anew.
     if (this.#state !== 'holding' || this.#held.find(({ offset }) => offset > 0) !== first) return;
-    this.#drain(first, found, gaps);
+    await this.#drain(first, found, gaps);
   }
 
-  #drain(first: Publication, found: Publication[], gaps: readonly string[]): void {
-    const held = this.#held;
-    this.#held = [];
-    this.#heldBytes = 0;
+  /** Broadcasts what was found, then what was held, in turns: a burst would fill the outboxes of those who read well. */
+  async #drain(first: Publication, found: Publication[], gaps: readonly string[]): Promise<void> {
     this.#owner.onHole();
-    for (const publication of found.sort((a, b) => a.offset - b.offset)) this.#owner.broadcast(publication);
+    let bytes = 0;
+    const broadcast = async (publication: Publication): Promise<void> => {
+      this.#owner.broadcast(publication);
+      bytes += publication.payload.length;
+      if (bytes < TURN_BYTES) return;
+      bytes = 0;
+      await nextTurn();
+    };
+    for (const publication of found.sort((a, b) => a.offset - b.offset)) {
+      await broadcast(publication);
+      if (this.#state !== 'holding') return;
+    }
     const end: Position = { epoch: first.epoch, offset: first.offset - 1 };
     if (gaps.length > 0) this.#owner.tellGap(gaps, end);
-    this.#go(end.epoch, end.offset);
-    for (const publication of held) this.take(publication);
+    const changed = end.epoch !== this.#epoch;
+    this.#epoch = end.epoch;
+    this.#seen = end.offset;
+    if (changed) this.#owner.onMoved(true);
+    // What is held grows at its end meanwhile.
+    for (let at = 0; this.#state === 'holding'; at++) {
+      const publication = this.#held[at];
+      const { offset = 0, epoch } = publication ?? {};
+      const isHole = offset > 0 && (epoch !== this.#epoch || offset !== this.#seen + 1);
+      if (publication === undefined || isHole) {
+        this.#held.splice(0, at);
+        this.#heldBytes = this.#held.reduce((sum, each) => sum + heldBytesOf(each), 0);
+        if (publication === undefined && !this.#gapAgain) this.#go(this.#epoch, this.#seen);
+        return;
+      }
+      if (offset > 0) this.#seen = offset;
+      if (publication.channel !== MARK_CHANNEL) await broadcast(publication);
+    }
   }
+}
+
+/** At the next turn of the loop, when the kernel has been given what was written. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function heldBytesOf({ channel, payload }: Publication): number {
+  return publicationBytes(channel, payload.length);
 }
 
 /** What of it lies in the hole; channels of which something there is gone are added to `gaps`. */

@@ -5,6 +5,8 @@
 // one order of offsets and nothing twice, says how it went, and puts the client in its own place. So a held connection pays
 // nothing for having been recovered.
 //
+// What is missing is given as the client's outbox has room for it: whoever reads well gets a history of any size.
+//
 // Invariant: at that moment everything of its channels up to `line.seen` is in what was read, in what was kept, or waits in
 // the hub, from where it is taken too; everything later finds the client subscribed.
 // Bound: `keptLimitBytes` a client; who is sent more while it waits is closed as a slow consumer. Crowds are served in slices.
@@ -20,11 +22,15 @@ import type { Notice } from './notice.ts';
 
 const SLICE_MS = 2;
 const RETRY_MS = 250;
+/** Outboxes are looked at again after this. */
+const FEED_MS = 10;
 
 /** Who recovers. */
 export interface Client extends Subscriber {
   /** To be given, before what was recovered, what waits for it in channels that are not being recovered. */
   settleOrder(): void;
+  /** Whether its outbox has room for more than what is live. */
+  readonly hasRoom: boolean;
   /** Gives it a publication, whatever its order. */
   deliverNow(publication: Publication): void;
   /** It has what there was, and is subscribed again. */
@@ -51,16 +57,23 @@ class Recovering implements Subscriber {
   /** Null for a position that is none: a gap. */
   readonly since: Position | null;
   channels: string[];
-  state: 'reading' | 'ready' | 'waiting' | 'over';
+  state: 'reading' | 'ready' | 'waiting' | 'feeding' | 'over';
   /** Reads that have not answered. */
   reads: number;
   readonly startedAt: number;
   /** `Publication.order` of the last one before. */
   readonly startOrder: number;
-  readonly kept: Publication[];
+  kept: Publication[];
   keptBytes: number;
   /** How far the line must come before this can be completed. */
   wanted: number;
+  /** What it is to be given, in order, how many of that it has, and the highest offset that it was given. */
+  feed: readonly Publication[];
+  fed: number;
+  fedTo: number;
+  readonly taken: WeakSet<Publication>;
+  recovered: readonly string[];
+  gaps: ReadonlySet<string>;
 
   constructor(recoveries: Recoveries, client: Client, channels: readonly string[], since: Position | null) {
     this.recoveries = recoveries;
@@ -74,6 +87,12 @@ class Recovering implements Subscriber {
     this.kept = [];
     this.keptBytes = 0;
     this.wanted = 0;
+    this.feed = [];
+    this.fed = 0;
+    this.fedTo = 0;
+    this.taken = new WeakSet();
+    this.recovered = [];
+    this.gaps = new Set();
   }
 
   warm(): number {
@@ -109,6 +128,9 @@ export class Recoveries {
   #waiting: Recovering[] = [];
   #scheduled = false;
   #retryTimer: NodeJS.Timeout | null = null;
+  /** Who has more to be given than there was room for in their outboxes. */
+  #feeding: Recovering[] = [];
+  #feedTimer: NodeJS.Timeout | null = null;
 
   constructor(options: RecoveriesOptions) {
     this.options = options;
@@ -248,8 +270,8 @@ export class Recoveries {
   }
 
   #complete(recovering: Recovering, histories: Map<string, CachedHistory>): void {
-    const { hub, line, count } = this.options;
-    const { client, since, channels } = recovering;
+    const { line } = this.options;
+    const { client, since } = recovering;
     const recovered: string[] = [];
     const gap: string[] = [];
     const found: Publication[] = [];
@@ -262,38 +284,92 @@ export class Recoveries {
         found.push(...missed);
       }
     }
-    const position = formatPosition(line.epoch, line.seen);
-    const wasRecovered = new Set(recovered);
-    // Of a channel with a gap nothing up to the position is given: what was kept of it would come before the word of the gap.
-    const kept = this.#keptBy(recovering).filter(({ channel }) => !histories.has(channel) || wasRecovered.has(channel));
-    const publications = merged(found, kept, since?.offset ?? 0);
     client.settleOrder();
     // That may have closed it.
     if ((recovering.state as string) === 'over') return;
+    recovering.gaps = new Set(gap);
+    recovering.recovered = recovered;
+    recovering.fedTo = since?.offset ?? 0;
+    recovering.feed = merged(found, this.#takeKept(recovering), recovering.fedTo);
+    recovering.state = 'feeding';
+    this.#feeding.push(recovering);
+    this.#feedAll();
+  }
+
+  /** Gives everybody who is being fed what their outboxes have room for; who has everything takes the place. */
+  #feedAll(): void {
+    const feeding = this.#feeding;
+    this.#feeding = [];
+    for (const recovering of feeding) if (!this.#feed(recovering)) this.#feeding.push(recovering);
+    if (this.#feeding.length === 0 || this.#feedTimer !== null) return;
+    this.#feedTimer = setTimeout(() => {
+      this.#feedTimer = null;
+      this.#feedAll();
+    }, FEED_MS);
+  }
+
+  /** False while there is more to give than there is room for. */
+  #feed(recovering: Recovering): boolean {
+    const { line } = this.options;
+    const { client } = recovering;
+    while (recovering.state === 'feeding') {
+      const publication = recovering.feed[recovering.fed];
+      if (publication === undefined) {
+        // Meanwhile more may have come.
+        if (!line.live) return false;
+        const more = merged([], this.#takeKept(recovering), recovering.fedTo);
+        if (more.length === 0) {
+          this.#finish(recovering);
+          return true;
+        }
+        recovering.feed = more;
+        recovering.fed = 0;
+        continue;
+      }
+      if (!client.hasRoom) return false;
+      recovering.fed++;
+      recovering.fedTo = Math.max(recovering.fedTo, publication.offset);
+      client.deliverNow(publication);
+    }
+    return true;
+  }
+
+  #finish(recovering: Recovering): void {
+    const { hub, line, count } = this.options;
+    const { client, channels, recovered, gaps } = recovering;
     for (const channel of channels) {
       hub.subscribe(channel, client);
       hub.unsubscribe(channel, recovering);
     }
     this.#end(recovering);
+    const gap = [...gaps];
     count('recovered', recovered.length);
     count('gap', gap.length);
-    for (const publication of publications) client.deliverNow(publication);
     client.onRecovered({
       ...(recovered.length > 0 ? { recovered } : {}),
       ...(gap.length > 0 ? { gap } : {}),
-      position,
+      position: formatPosition(line.epoch, line.seen),
     });
   }
 
-  /** What it was given, and what still waits in the hub for it. */
-  #keptBy({ kept, channels, startOrder }: Recovering): Publication[] {
-    const all = new Set(kept);
-    for (const channel of channels) {
+  /**
+   * What it was given since it was last asked, and what still waits in the hub for it. Of a channel with a gap nothing up to the
+   * position of the outcome is given: it would come before the word of the gap.
+   */
+  #takeKept(recovering: Recovering): Publication[] {
+    const { taken, gaps, startOrder } = recovering;
+    const all = new Set(recovering.kept);
+    for (const channel of recovering.channels) {
       this.options.hub.forEachWaiting(channel, (publication) => {
         if (publication.order > startOrder) all.add(publication);
       });
     }
-    return [...all];
+    recovering.kept = [];
+    recovering.keptBytes = 0;
+    // What waited in the hub is given to it later all the same.
+    const fresh = [...all].filter((publication) => !taken.has(publication));
+    for (const publication of fresh) taken.add(publication);
+    return fresh.filter(({ channel }) => !gaps.has(channel));
   }
 
   #end(recovering: Recovering): void {
