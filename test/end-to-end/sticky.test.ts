@@ -418,6 +418,9 @@ describe('workers that are replaced behind the sticky primary', () => {
     const gateway = await start();
     const port = gateway.publicPort;
     const held = await Promise.all(Array.from({ length: 60 }, () => new SseClient(port, '/sse/a').opened()));
+    const sessions = await Promise.all(
+      Array.from({ length: 30 }, async () => polled(await ask(port, pollRequest('a', '')))),
+    );
     await gateway.metricReaches('longwire_connections', { transport: 'sse' }, held.length);
     const former = (await gateway.workers()).map(({ pid }) => pid);
     gateway.signal('SIGHUP');
@@ -436,8 +439,14 @@ describe('workers that are replaced behind the sticky primary', () => {
     assert.ok((await arriving) > 0);
     await gateway.publish('a', 'after');
     for (const client of held) assert.deepEqual(await client.data(1), ['after']);
-    const fresh = polled(await ask(port, pollRequest('a', '')));
-    assert.equal(polled(await ask(port, pollRequest('a', `&sid=${fresh.sid}`))).status, 204);
+    await gateway.metricReaches('longwire_moved_total', {}, held.length * 2);
+    for (const { sid, since } of sessions) {
+      const answer = polled(await ask(port, pollRequest('a', `&sid=${sid}&since=${since}`)));
+      assert.deepEqual([answer.status, answer.data], [200, ['after']], 'sessions go along');
+    }
+    await gateway.metricReaches('longwire_deliveries_total', {}, (count) => count >= held.length + sessions.length);
+    const moved = (await gateway.metrics()).value('longwire_moved_total');
+    assert.equal(moved, held.length * 2, 'and are found where they are now');
     for (const client of held) client.close();
   });
 });
