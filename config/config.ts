@@ -43,6 +43,8 @@ export interface Config {
   keepAliveSeconds: number;
   stallSeconds: number;
   drainSeconds: number;
+  /** From the signal to the drain: time for balancers to hear that this gateway is not ready. */
+  drainDelaySeconds: number;
   /** Silence of a worker after which it is killed and replaced; 0 for never. */
   hangSeconds: number;
   /** Resident memory of a worker above which it is replaced by moving; 0 for no limit. */

@@ -180,6 +180,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     decimal(0, HOUR_SECONDS, 'seconds'),
     'Time over which a stopping worker spreads the end of its streams, so that clients do not come back all at once.',
   ),
+  drainDelaySeconds: knob(
+    'LONGWIRE_DRAIN_DELAY_SECONDS',
+    '0',
+    decimal(0, HOUR_SECONDS, 'seconds'),
+    'Time from the signal to the drain, in which /ready says 503 and everybody is served. For balancers that poll it.',
+  ),
   hangSeconds: knob(
     'LONGWIRE_HANG_SECONDS',
     '15',

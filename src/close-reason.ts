@@ -30,6 +30,24 @@ export const CLOSE_REASONS = [
 
 export type CloseReason = (typeof CLOSE_REASONS)[number];
 
+/** Why a connection that was to move stayed, each time that it was tried: `longwire_not_moved_total{reason}`. */
+export const NOT_MOVED = [
+  /** Its batch was called off: the other worker refused or is gone, or the fence did not come by. */
+  'called-off',
+  /** It did not read what it was sent, in the time that a batch has. */
+  'outbox',
+  /** It has sent half a WebSocket message. */
+  'half-message',
+  /** It was still being given what it had missed. */
+  'recovering',
+  /** The other worker had no room for it. */
+  'refused',
+  /** Through TLS: counted once, when its worker gives everything else away. */
+  'tls',
+] as const;
+
+export type NotMoved = (typeof NOT_MOVED)[number];
+
 /** Why a connection or request was turned away: `longwire_rejected_total{reason}`. */
 export const REJECTIONS = [
   /** Every worker is at its cap: 503. */

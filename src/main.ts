@@ -21,6 +21,7 @@ import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
 import { Metrics } from './primary/metrics.ts';
 import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
+import { ServiceManager } from './primary/service-manager.ts';
 import type { StickyFront } from './primary/sticky-front.ts';
 import { Supervisor } from './primary/supervisor.ts';
 import { logCertificate, tlsReloader } from './primary/tls.ts';
@@ -89,6 +90,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
 
   const reloadTls = tlsReloader(config, tls, log, (identity) => supervisor.renewTls(identity));
   // Connections through TLS cannot move: a new certificate must not cost anybody his (docs/adr/0021).
+  const manager = new ServiceManager(log);
   process.on('SIGHUP', () => {
     if (tls !== null) reloadTls();
     else begin(log, 'SIGHUP', () => fleet.replace(false));
@@ -96,7 +98,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
   process.on('SIGTTIN', () => begin(log, 'SIGTTIN', () => fleet.scale((present) => present + 1)));
   process.on('SIGTTOU', () => begin(log, 'SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1))));
   startWatch(config, log, supervisor, fleet, table);
-  endOnSignals(config, log, supervisor, admin, front);
+  endOnSignals(config, log, supervisor, admin, front, manager);
   endOnFaults(log, supervisor);
   try {
     const adminPort = await admin.listen();
@@ -114,6 +116,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
         connectionLimitPerWorker: limits.perWorker,
       }),
     );
+    manager.ready(`${config.workers} workers on port ${found.port}`);
   } catch (error) {
     if (supervisor.stopping) return; // a signal came first, and ends the process
     log.error('cannot start', { reason: errorText(error) });
@@ -164,13 +167,14 @@ async function stickyFront(
   return new StickyFront({ config, connectionLimit, descriptorLimit: readDescriptorLimit(), table, log });
 }
 
-/** The first signal drains and exits 0, the second ends everything at once. */
+/** The first signal drains, after its delay, and exits 0; the second ends everything at once. */
 function endOnSignals(
   config: Config,
   log: Log,
   supervisor: Supervisor,
   admin: AdminServer,
   front: StickyFront | null,
+  manager: ServiceManager,
 ): void {
   let ending = false;
   const onSignal = (signal: 'SIGTERM' | 'SIGINT') => {
@@ -180,7 +184,13 @@ function endOnSignals(
       process.exit(128 + constants.signals[signal]);
     }
     ending = true;
-    log.info('shutting down', { signal, drainSeconds: config.drainSeconds });
+    supervisor.announceStop();
+    const { drainSeconds, drainDelaySeconds } = config;
+    log.info('shutting down', { signal, drainSeconds, drainDelaySeconds });
+    manager.stopping();
+    setTimeout(end, drainDelaySeconds * 1000);
+  };
+  const end = (): void => {
     front?.stop();
     supervisor
       .stop(config.drainSeconds)

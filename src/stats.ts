@@ -6,7 +6,14 @@
 //
 // Cost: some 60 numbers a worker a second; nothing a connection.
 
-import { CLOSE_REASONS, type CloseReason, REJECTIONS, type Rejection } from './close-reason.ts';
+import {
+  CLOSE_REASONS,
+  type CloseReason,
+  NOT_MOVED,
+  type NotMoved,
+  REJECTIONS,
+  type Rejection,
+} from './close-reason.ts';
 
 /** How a held connection is being served; `http` is one that is between requests or in one that ends. */
 export const TRANSPORTS = ['http', 'sse', 'stream', 'websocket', 'poll'] as const;
@@ -28,6 +35,11 @@ export interface Counters {
   /** Connections given to and taken from other workers, alive. */
   movedOut: number;
   movedIn: number;
+  /** Connections that were to move and stayed, by index in `NOT_MOVED`. */
+  notMoved: number[];
+  /** Batches of moving connections by duration, in the buckets of fan-outs. */
+  batchBuckets: number[];
+  batchSecondsSum: number;
   /** Publications that the broker brought to this worker, whether or not it had a subscriber. */
   publications: number;
   /** Publications dropped because the payload was over its limit. */
@@ -106,6 +118,9 @@ export function emptyCounters(): Counters {
     closed: CLOSE_REASONS.map(() => 0),
     movedOut: 0,
     movedIn: 0,
+    notMoved: NOT_MOVED.map(() => 0),
+    batchBuckets: [...FANOUT_BUCKETS_SECONDS.map(() => 0), 0],
+    batchSecondsSum: 0,
     publications: 0,
     publicationsTooLarge: 0,
     deliveries: 0,
@@ -148,6 +163,13 @@ export function emptyGauges(): Gauges {
   };
 }
 
+/** Counts a duration into buckets that have `FANOUT_BUCKETS_SECONDS` as their upper bounds. */
+export function countDuration(buckets: number[], seconds: number): void {
+  let bucket = 0;
+  while (bucket < FANOUT_BUCKETS_SECONDS.length && seconds > (FANOUT_BUCKETS_SECONDS[bucket] as number)) bucket++;
+  buckets[bucket] = (buckets[bucket] as number) + 1;
+}
+
 /** Adds `b` into `a`, field by field: how the primary keeps the counters of workers that are gone. */
 export function addCounters(a: Counters, b: Counters): void {
   for (const key of Object.keys(a) as (keyof Counters)[]) {
@@ -162,6 +184,7 @@ export function addCounters(a: Counters, b: Counters): void {
 
 export const closeReasonIndex = indexOf<CloseReason>(CLOSE_REASONS);
 export const rejectionIndex = indexOf<Rejection>(REJECTIONS);
+export const notMovedIndex = indexOf<NotMoved>(NOT_MOVED);
 export const transportIndex = indexOf<Transport>(TRANSPORTS);
 
 function indexOf<T extends string>(table: readonly T[]): Readonly<Record<T, number>> {

@@ -16,7 +16,7 @@
 // says so, that the broker be read no further until half of that is left: it may be faster than we write for as long as it likes.
 
 import type { Publication } from '../src/publication.ts';
-import { type Counters, FANOUT_BUCKETS_SECONDS } from '../src/stats.ts';
+import { type Counters, countDuration } from '../src/stats.ts';
 
 /** Whoever holds a channel. Told synchronously; must not throw, and may unsubscribe anybody while being told. */
 export interface Subscriber {
@@ -262,9 +262,7 @@ export class Hub {
   private finished(startedAtMs: number): void {
     const seconds = (performance.now() - startedAtMs) / 1_000;
     const { counters } = this;
-    let bucket = 0;
-    while (bucket < FANOUT_BUCKETS_SECONDS.length && seconds > (FANOUT_BUCKETS_SECONDS[bucket] as number)) bucket++;
-    counters.fanoutBuckets[bucket] = (counters.fanoutBuckets[bucket] as number) + 1;
+    countDuration(counters.fanoutBuckets, seconds);
     counters.fanoutSecondsSum += seconds;
   }
 }

@@ -10,7 +10,7 @@
 import { readdirSync } from 'node:fs';
 import { type Metric, Registry } from 'prom-client';
 import type { Config } from '../../config/config.ts';
-import { CLOSE_REASONS, REJECTIONS } from '../close-reason.ts';
+import { CLOSE_REASONS, NOT_MOVED, REJECTIONS } from '../close-reason.ts';
 import type { Counters } from '../stats.ts';
 import { ACCEPT_STATES, FANOUT_BUCKETS_SECONDS, TRANSPORTS } from '../stats.ts';
 import { readDescriptorLimit } from './limits.ts';
@@ -156,6 +156,20 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
       { labels: { direction: 'out' }, value: totals.movedOut },
       { labels: { direction: 'in' }, value: totals.movedIn },
     ],
+  },
+  counterBy(
+    'longwire_not_moved_total',
+    'Times that a connection was to move and stayed.',
+    'reason',
+    NOT_MOVED,
+    (totals) => totals.notMoved,
+  ),
+  {
+    name: 'longwire_move_batch_duration_seconds',
+    type: 'histogram',
+    help: 'Time that a batch of connections took to move, from the offer to the last answer.',
+    labels: [],
+    read: ({ totals }) => histogramSamples(totals.batchBuckets, totals.batchSecondsSum),
   },
   counterBy('longwire_rejected_total', 'Connections and requests turned away.', 'reason', REJECTIONS, (totals) => {
     return totals.rejected;

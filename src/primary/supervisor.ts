@@ -76,6 +76,7 @@ export class Supervisor implements WorkerProcessOwner {
   #found: WorkerAddress | null = null;
   #startOutcome: { resolve: (found: WorkerAddress) => void; reject: (error: LongwireError) => void } | null = null;
   #stopOutcome: Promise<number> | null = null;
+  #announced = false;
   #onAllGone: (() => void) | null = null;
 
   constructor(options: SupervisorOptions) {
@@ -88,9 +89,14 @@ export class Supervisor implements WorkerProcessOwner {
     this.#slots = options.table.rows.map(({ id }) => makeSlot(id));
   }
 
-  /** `stop` was called, whether or not it is over. */
+  /** `stop` was called or announced, whether or not it is over. */
   get stopping(): boolean {
-    return this.#stopOutcome !== null;
+    return this.#announced || this.#stopOutcome !== null;
+  }
+
+  /** A stop is to come: until then everybody is served, and `stopping` says so to those who ask. */
+  announceStop(): void {
+    this.#announced = true;
   }
 
   /**

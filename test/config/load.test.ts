@@ -184,6 +184,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
   keepAliveSeconds: decimal(60, 0.1, 3600),
   stallSeconds: decimal(30, 0.1, 3600),
   drainSeconds: decimal(10, 0, 3600),
+  drainDelaySeconds: decimal(0, 0, 3600),
   hangSeconds: decimal(15, 0, 3600),
   workerMemoryLimitBytes: whole(0, 0, 1_099_511_627_776),
   rebalancePercent: whole(0, 0, 1000),

@@ -63,6 +63,20 @@ describe('a worker that is killed', () => {
   });
 });
 
+describe('SIGTERM with a delay', () => {
+  it('has /ready say 503 first, while everybody is served, and drains after it', async () => {
+    const gateway = await start({ LONGWIRE_DRAIN_DELAY_SECONDS: '2', LONGWIRE_DRAIN_SECONDS: '0' });
+    const [before] = await openStreams(gateway.publicPort, '/sse/all');
+    gateway.signal('SIGTERM');
+    await waitUntil(async () => (await gateway.readiness()) === 503, 'not to be ready');
+    const [late] = await openStreams(gateway.publicPort, '/sse/all');
+    await gateway.publish('all', 'still here');
+    for (const client of [before, late]) assert.deepEqual(await client?.data(1), ['still here']);
+    assert.deepEqual(await gateway.ended, { code: 0, signal: null });
+    assert.equal(before?.connection.ending, 'fin');
+  });
+});
+
 for (const wire of WIRES) {
   describe(`SIGTERM, ${wire} wire`, () => {
     it('ends streams in an orderly way, spread over the drain, and exits 0', async () => {

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { CLOSE_REASONS, REJECTIONS } from '../../src/close-reason.ts';
+import { CLOSE_REASONS, NOT_MOVED, REJECTIONS } from '../../src/close-reason.ts';
 import { DEFINITIONS, Metrics } from '../../src/primary/metrics.ts';
 import { WorkerTable } from '../../src/primary/worker-table.ts';
 import {
@@ -66,6 +66,11 @@ describe('metrics', () => {
       ...CLOSE_REASONS.map((reason) => `longwire_closed_total{reason="${reason}"}`),
       'longwire_poll_sessions_expired_total',
       'longwire_mailbox_lost_total',
+      ...NOT_MOVED.map((reason) => `longwire_not_moved_total{reason="${reason}"}`),
+      ...FANOUT_BUCKETS_SECONDS.map((bound) => `longwire_move_batch_duration_seconds_bucket{le="${bound}"}`),
+      'longwire_move_batch_duration_seconds_bucket{le="+Inf"}',
+      'longwire_move_batch_duration_seconds_sum',
+      'longwire_move_batch_duration_seconds_count',
       'longwire_publications_total',
       'longwire_publications_too_large_total',
       'longwire_deliveries_total',

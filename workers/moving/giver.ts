@@ -17,9 +17,11 @@
 // Cost: 0.2 ms of work a connection; each hears nothing for the time of a batch, some 20 ms.
 
 import { FENCE_CHANNEL } from '../../src/channel.ts';
+import type { NotMoved } from '../../src/close-reason.ts';
 import { errorText } from '../../src/errors.ts';
 import type { BatchStep, CargoOfKind, HeldState, ToPrimary } from '../../src/ipc.ts';
 import { Publication } from '../../src/publication.ts';
+import { countDuration, notMovedIndex } from '../../src/stats.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
 import { PollSession } from '../poll/sessions.ts';
@@ -87,6 +89,7 @@ export class Giver {
   /** Moves open connections or poll sessions, `BATCH_SIZE` at most, to the worker in `slot`. Never rejects. */
   async move(movers: readonly Mover[], slot: number): Promise<BatchOutcome> {
     const batch = makeBatch(movers);
+    const startedAt = performance.now();
     this.batches.set(batch.id, batch);
     const say = (step: BatchStep): void => this.send({ type: 'batch', batch: batch.id, to: slot, step });
     say({ kind: 'offer', states: batch.states });
@@ -98,10 +101,22 @@ export class Giver {
     }
     if (batch.refused === null) moved = await this.giveAll(batch, slot);
     // Whoever was set out and not given goes on here.
+    const { counters } = this.gateway;
+    const why = batch.refused === null ? 'outbox' : 'called-off';
+    this.countStaying(why, batch.refused !== null && !batch.fencedHere ? movers.length : batch.waiting.size);
+    const seconds = (performance.now() - startedAt) / 1_000;
+    countDuration(counters.batchBuckets, seconds);
+    counters.batchSecondsSum += seconds;
     for (const index of batch.waiting) goOn(batch.movers[index] as Mover, batch.heartbeatsMs[index] as number);
     this.batches.delete(batch.id);
     say({ kind: 'over' });
     return { moved, calledOff: batch.refused };
+  }
+
+  private countStaying(reason: NotMoved, count = 1): void {
+    const { notMoved } = this.gateway.counters;
+    const index = notMovedIndex[reason];
+    notMoved[index] = (notMoved[index] as number) + count;
   }
 
   /** What the taker, or the primary for it, says. */
@@ -129,9 +144,15 @@ export class Giver {
       }
       if (connection.state !== 'open' || connection.channels !== batch.states[index]?.channels) continue;
       // Who recovers is in the middle of something that only this worker knows.
-      if (!connection.settled) continue;
+      if (!connection.settled) {
+        this.countStaying('recovering');
+        continue;
+      }
       // Half a message is in this worker's memory, and reading the other half would mean acting on it.
-      if (connection.session instanceof WebSocketSession && !connection.session.blank) continue;
+      if (connection.session instanceof WebSocketSession && !connection.session.blank) {
+        this.countStaying('half-message');
+        continue;
+      }
       batch.waiting.add(index);
       batch.heartbeatsMs[index] = this.gateway.wheel.remainingMs(connection);
       connection.setOut(order);
@@ -188,7 +209,10 @@ export class Giver {
       slot,
       (unread) => ({ kind: 'held', batch: batch.id, index, unread, heartbeatMs, heard, forwarded }),
       (outcome) => {
-        if (outcome === 'returned') goOn(connection, heartbeatMs);
+        if (outcome === 'returned') {
+          this.countStaying('refused');
+          goOn(connection, heartbeatMs);
+        }
         onEnd(outcome === 'taken');
       },
     );

@@ -6,6 +6,7 @@
 // waited for. What does not go in several passes stays. While the broker is away nothing moves and nothing is given up.
 
 import type { CargoOfKind, Descriptor, Share, ToPrimary, ToWorker } from '../../src/ipc.ts';
+import { notMovedIndex } from '../../src/stats.ts';
 import type { Admission } from '../admission.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
@@ -102,7 +103,17 @@ export class Moves {
       fewest = Math.min(fewest, left);
       await new Promise((resolve) => setTimeout(resolve, PASS_PAUSE_MS));
     }
+    if (everything) this.countTls();
     return { moved, stayed: this.find(isHeld, leftOf(takers)).length };
+  }
+
+  private countTls(): void {
+    const { wheel, counters } = this.gateway;
+    const index = notMovedIndex.tls;
+    wheel.forEach((timed) => {
+      if (!(timed instanceof Connection) || !isHeld(timed) || timed.wire.shareable) return;
+      counters.notMoved[index] = (counters.notMoved[index] as number) + 1;
+    });
   }
 
   /** Connections that are so, and that could be given away at all. */
