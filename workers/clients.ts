@@ -8,7 +8,7 @@
 // connections as its clients. Each worker counts its own. An IPv6 client is its /64, of which it can have any address.
 //
 // Made only where something asks for addresses (`clientsFor`). Without it a connection costs nothing; with it an entry of a
-// map and the address as text, about 100 bytes, and with a limit an entry for each address.
+// map and the address as text, 71 bytes measured, and 106 with a limit and an address of its own.
 
 import { addressText, contains, type Network, networkOf, parseAddress, parseNetwork } from '../config/address.ts';
 import type { Config } from '../config/config.ts';

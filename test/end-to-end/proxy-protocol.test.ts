@@ -13,7 +13,7 @@ import { after, before, describe, it } from 'node:test';
 import { type Certificates, makeCertificates } from '../harness/certificates.ts';
 import { ForeignProgram, missing } from '../harness/foreign.ts';
 import { API_KEY, type GatewayProcess, startGateway } from '../harness/gateway.ts';
-import { ask, RawClient, type RawOptions } from '../harness/raw-client.ts';
+import { type Answer, ask, RawClient, type RawOptions } from '../harness/raw-client.ts';
 import { freePort } from '../harness/redis.ts';
 import { SseClient } from '../harness/sse-client.ts';
 import { waitUntil } from '../harness/wait.ts';
@@ -105,6 +105,30 @@ for (const wire of ['handle', 'socket'] as const) {
         [200, 200, 200, 400],
       );
       client.close();
+    });
+
+    it('are known to the worker that a poll is handed to, which asks for none', async () => {
+      const poll = async (client: string, query: string): Promise<Answer> => {
+        const request = `GET /poll/a?timeout=0${query} HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n`;
+        return ask(port, Buffer.concat([tcp4(client), Buffer.from(request)]), asProxy());
+      };
+      const before = gateway.logged('closed').length;
+      const clients = Array.from({ length: 20 }, (_, i) => `203.0.113.${100 + i}`);
+      const sids = await Promise.all(clients.map(async (client) => (await poll(client, '')).headers['longwire-sid']));
+      let polls = clients.length;
+      await waitUntil(async () => {
+        const answers = await Promise.all(clients.map((client, i) => poll(client, `&sid=${sids[i]}`)));
+        for (const { status } of answers) assert.equal(status, 204);
+        polls += answers.length;
+        return (await gateway.metrics()).value('longwire_moved_total', { direction: 'in' }) > 0;
+      }, 'a poll to be handed over');
+      const ended = (): string[] =>
+        gateway
+          .logged('closed')
+          .slice(before)
+          .map(({ client }) => String(client));
+      await waitUntil(() => ended().length === polls, 'the end of each in the log');
+      assert.deepEqual([...new Set(ended())].sort(), clients, 'all under their own addresses');
     });
 
     it('that are none, or wrong, are answered 400 and counted; so is no header at all', async () => {
