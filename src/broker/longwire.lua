@@ -22,6 +22,8 @@ local TOP_SECONDS = 86400
 local IDEMPOTENCY_SECONDS = 300
 local PAST_EPOCHS = 16
 local MARKS = 8
+-- The clock is read at each so many offsets: a busy history notes the time often enough, and a slow one has few to note.
+local CLOCK_EVERY = 16
 
 local states = {}
 
@@ -38,6 +40,19 @@ local function save(prefix, state)
   local kept = { generation = state.generation, epoch = state.epoch, past = state.past, marks = state.marks,
     forgotten = state.forgotten }
   redis.call('HSET', prefix .. ':history', 'state', cjson.encode(kept))
+end
+
+-- From the gateway's JSON, with the numbers as the texts that commands take.
+local function read_options(json)
+  local options = cjson.decode(json)
+  local function add(each)
+    each.sizeText = tostring(each.size)
+    each.ttlText = tostring(each.ttl)
+    each.topText = tostring(math.max(TOP_SECONDS, each.ttl + 60))
+  end
+  add(options.default)
+  for _, each in pairs(options.named) do add(each) end
+  return options
 end
 
 -- The state of a prefix, in a new epoch. `stale` is the counter's field that was found to be wrong, or nil.
@@ -65,7 +80,7 @@ local function open(prefix, stale)
   local options = redis.call('HGET', key, 'options') or (states[prefix] and states[prefix].written)
   if options then
     redis.call('HSET', key, 'options', options)
-    state.options = cjson.decode(options)
+    state.options = read_options(options)
     state.written = options
   end
   redis.call('HSET', key, state.field, state.offset)
@@ -114,14 +129,18 @@ local function options_of(state, channel)
   return namespace and state.options.named and state.options.named[namespace] or state.options.default
 end
 
+local function is_no_field(text)
+  return #text > 255 or string.find(text, '[%z\r\n]')
+end
+
 local function fault_of(channel, payload, event, id)
   if not channel or not payload then return 'give a prefix, a channel and a payload' end
   if channel == '' or #channel > 255 then return 'a channel name has 1 to 255 bytes' end
   if string.sub(channel, 1, 1) == ':' then return "channel names that begin with ':' are the gateway's own" end
   if string.find(channel, '%c') then return 'a channel name must not hold control characters' end
   if event == 'longwire' then return "event must not be longwire, which is the gateway's own" end
-  for _, field in ipairs({ event or '', id or '' }) do
-    if #field > 255 or string.find(field, '[%z\r\n]') then return 'event and id have at most 255 bytes, no CR, LF or NUL' end
+  if event and is_no_field(event) or id and is_no_field(id) then
+    return 'event and id have at most 255 bytes, no CR, LF or NUL'
   end
   return nil
 end
@@ -147,23 +166,16 @@ local function next_offset(prefix, state)
   return state, last, offset
 end
 
-local function publish(_, args)
-  local prefix, channel, payload = args[1], args[2], args[3]
-  local event, id, key
-  for i = 4, #args, 2 do
-    if args[i] == 'event' then event = args[i + 1]
-    elseif args[i] == 'id' then id = args[i + 1]
-    elseif args[i] == 'key' then key = args[i + 1]
-    else return redis.error_reply('ERR longwire: after the payload come pairs of event, id and key') end
-  end
+-- Publishes one: its place, or a text that says why not, and then nothing was done.
+local function publish_one(prefix, channel, payload, event, id, key)
   local fault = fault_of(channel, payload, event, id)
-  if fault then return redis.error_reply('ERR longwire: ' .. fault) end
+  if fault then return fault end
 
   local state = states[prefix] or open(prefix)
-  if not state.options then return redis.error_reply('ERR longwire: no gateway has said which namespaces there are') end
+  if not state.options then return 'no gateway has said which namespaces there are' end
   local options = options_of(state, channel)
   if options and options.limit > 0 and #payload > options.limit then
-    return redis.error_reply('ERR longwire: the payload has ' .. #payload .. ' bytes; ' .. options.limit .. ' are allowed')
+    return 'the payload has ' .. #payload .. ' bytes; ' .. options.limit .. ' are allowed'
   end
   local idempotency = key and (prefix .. ':key:' .. #channel .. ':' .. channel .. ':' .. key)
   if idempotency then
@@ -177,22 +189,57 @@ local function publish(_, args)
   end
 
   local state, last, offset = next_offset(prefix, state)
-  local top = prefix .. ':top:' .. state.generation .. ':' .. channel
-  local previous = redis.call('SET', top, offset, 'EX', math.max(TOP_SECONDS, options.ttl + 60), 'GET')
-  if not previous then previous = forgotten(prefix, state, last) end
-  local log = prefix .. ':log:' .. state.generation .. ':' .. channel
-  local entry = { 'p', previous, 'd', payload }
-  if event then table.insert(entry, 'e') table.insert(entry, event) end
-  if id then table.insert(entry, 'i') table.insert(entry, id) end
-  redis.call('XADD', log, 'MAXLEN', options.size, offset .. '-0', unpack(entry))
-  redis.call('EXPIRE', log, options.ttl)
-  mark(prefix, state)
-  redis.call('PUBLISH', prefix .. ':stored', table.concat({ state.epoch, offset, previous, #channel, event and #event or -1,
-    id and #id or -1 }, ' ') .. '\n' .. channel .. (event or '') .. (id or '') .. payload)
+  -- Texts, since Redis would write a number out anew for each command.
+  local text = string.format('%.0f', offset)
+  local name = state.generation .. ':' .. channel
+  local previous = redis.call('SET', prefix .. ':top:' .. name, text, 'EX', options.topText, 'GET')
+  if not previous then previous = string.format('%.0f', forgotten(prefix, state, last)) end
+  local log = prefix .. ':log:' .. name
+  if not event and not id then
+    redis.call('XADD', log, 'MAXLEN', options.sizeText, text .. '-0', 'p', previous, 'd', payload)
+  else
+    local entry = { 'p', previous, 'd', payload }
+    if event then table.insert(entry, 'e') table.insert(entry, event) end
+    if id then table.insert(entry, 'i') table.insert(entry, id) end
+    redis.call('XADD', log, 'MAXLEN', options.sizeText, text .. '-0', unpack(entry))
+  end
+  redis.call('EXPIRE', log, options.ttlText)
+  if offset % CLOCK_EVERY == 0 then mark(prefix, state) end
+  redis.call('PUBLISH', prefix .. ':stored', state.epoch .. ' ' .. text .. ' ' .. previous .. ' ' .. #channel .. ' ' ..
+    (event and #event or -1) .. ' ' .. (id and #id or -1) .. '\n' .. channel .. (event or '') .. (id or '') .. payload)
   if idempotency then
     redis.call('SET', idempotency, cjson.encode({ state.epoch, offset }), 'EX', IDEMPOTENCY_SECONDS)
   end
   return { state.epoch, offset }
+end
+
+local function publish(_, args)
+  local event, id, key
+  for i = 4, #args, 2 do
+    if args[i] == 'event' then event = args[i + 1]
+    elseif args[i] == 'id' then id = args[i + 1]
+    elseif args[i] == 'key' then key = args[i + 1]
+    else return redis.error_reply('ERR longwire: after the payload come pairs of event, id and key') end
+  end
+  local outcome = publish_one(args[1], args[2], args[3], event, id, key)
+  return type(outcome) == 'table' and outcome or redis.error_reply('ERR longwire: ' .. outcome)
+end
+
+-- prefix, and of each publication: channel, payload, a text of which of event, id and key it has ('eik'), and those. What a
+-- gateway sends for a turn: a call of a function costs as much as all that it does for one publication.
+local function publish_many(_, args)
+  local outcomes = {}
+  local at = 2
+  while at <= #args do
+    local channel, payload, has = args[at], args[at + 1], args[at + 2]
+    local event, id, key
+    at = at + 3
+    if string.find(has, 'e', 1, true) then event, at = args[at], at + 1 end
+    if string.find(has, 'i', 1, true) then id, at = args[at], at + 1 end
+    if string.find(has, 'k', 1, true) then key, at = args[at], at + 1 end
+    table.insert(outcomes, publish_one(args[1], channel, payload, event, id, key))
+  end
+  return outcomes
 end
 
 local function described(state)
@@ -268,13 +315,14 @@ local function connect(_, args)
   local state = current(prefix)
   if state.written ~= options then
     redis.call('HSET', prefix .. ':history', 'options', options)
-    state.options = cjson.decode(options)
+    state.options = read_options(options)
     state.written = options
   end
   return { VERSION, described(state) }
 end
 
 redis.register_function('longwire_publish', publish)
+redis.register_function('longwire_publish_many', publish_many)
 redis.register_function('longwire_history', history)
 redis.register_function('longwire_missed', missed)
 redis.register_function('longwire_remove', remove)

@@ -49,14 +49,16 @@ export class RedisHistory {
     return state;
   }
 
-  /** Adds the publication to what is about to be sent; `takenOf` reads the answer. */
-  append(pipeline: ChainableCommander, publication: Publication): void {
-    const { channel, payload, event, id, idempotencyKey } = publication;
-    const more: string[] = [];
-    if (event !== null) more.push('event', event);
-    if (id !== null) more.push('id', id);
-    if (idempotencyKey !== null) more.push('key', idempotencyKey);
-    pipeline.call('FCALL', 'longwire_publish', 0, this.#prefix, channel, payload, ...more);
+  /** Adds publications to what is about to be sent, as one command; `outcomesOf` reads its answer. */
+  append(pipeline: ChainableCommander, publications: readonly Publication[]): void {
+    const args: (string | Buffer)[] = [];
+    for (const { channel, payload, event, id, idempotencyKey: key } of publications) {
+      args.push(channel, payload, `${event === null ? '' : 'e'}${id === null ? '' : 'i'}${key === null ? '' : 'k'}`);
+      if (event !== null) args.push(event);
+      if (id !== null) args.push(id);
+      if (key !== null) args.push(key);
+    }
+    pipeline.call('FCALL', 'longwire_publish_many', 0, this.#prefix, ...args);
   }
 
   async read(channel: string, { since, limit, reverse }: HistoryQuery): Promise<ChannelHistory> {
@@ -100,11 +102,20 @@ export class RedisHistory {
   }
 }
 
-/** What `longwire_publish` answered: where the publication is, null where the channel has no history. */
-export function takenOf(result: unknown): Position | null {
-  if (!Array.isArray(result)) return null;
-  const epoch = String(result[0]);
-  return epoch === '' ? null : { epoch, offset: Number(result[1]) };
+/** What became of each publication of a command: its place, null where its channel has no history, or why it was refused. */
+export function outcomesOf(result: unknown, count: number): (Position | null | Error)[] {
+  const outcomes: unknown[] = Array.isArray(result) ? result : [];
+  return Array.from({ length: count }, (_, i) => {
+    const outcome = outcomes[i];
+    if (!Array.isArray(outcome)) return new Refusal(String(outcome));
+    const epoch = String(outcome[0]);
+    return epoch === '' ? null : { epoch, offset: Number(outcome[1]) };
+  });
+}
+
+/** Answered by Redis, as opposed to an error of the connection. */
+class Refusal extends Error {
+  override readonly name = 'ReplyError';
 }
 
 /** Redis was flushed, or has lost functions or options in another way, since it was connected to: `connect` brings them. */

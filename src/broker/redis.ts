@@ -25,7 +25,7 @@ import type { BrokerState } from '../stats.ts';
 import type { Broker, BrokerReceiver, HistoryStore, Taken } from './broker.ts';
 import { type Batch, type Call, Calls } from './calls.ts';
 import { decodeEnvelope, ENVELOPE_CHANNEL, encodeEnvelope } from './envelope.ts';
-import { hasLostLibrary, RedisHistory, takenOf } from './redis-history.ts';
+import { hasLostLibrary, outcomesOf, RedisHistory } from './redis-history.ts';
 import { RedisLink, TICK_MS } from './redis-link.ts';
 import { connectionOptions, parseRedisUrl } from './redis-options.ts';
 import { Seldom } from './seldom.ts';
@@ -33,6 +33,9 @@ import { decodeStored, STORED_CHANNEL } from './stored.ts';
 
 /** How long `start` waits for a Redis that neither answers nor refuses. */
 const START_DEADLINE_MS = 3_000;
+
+/** Publications with history in one command: Redis is busy with it for half a millisecond. */
+const FUNCTION_RUN = 64;
 
 const RESERVED_BYTE = RESERVED_PREFIX.charCodeAt(0);
 
@@ -332,19 +335,34 @@ export class RedisBroker implements Broker {
       return;
     }
     const pipeline = this.#publisher.client.pipeline();
+    /** How many publications each command has; 0 for a plain one. */
+    const counts: number[] = [];
+    let run: Publication[] = [];
+    const endRun = (): void => {
+      if (run.length === 0 || this.#history === null) return;
+      this.#history.append(pipeline, run);
+      counts.push(run.length);
+      run = [];
+    };
     for (const call of batch.calls) {
       for (const publication of call.publications) {
         if (this.#history !== null && this.#needsFunction(publication)) {
-          this.#history.append(pipeline, publication);
-        } else if (publication.event === null && publication.id === null) {
+          run.push(publication);
+          if (run.length === FUNCTION_RUN) endRun();
+          continue;
+        }
+        endRun();
+        counts.push(0);
+        if (publication.event === null && publication.id === null) {
           pipeline.publish(this.#prefix + publication.channel, publication.payload);
         } else {
           pipeline.publish(this.#envelopeChannel, encodeEnvelope(publication));
         }
       }
     }
+    endRun();
     pipeline.exec().then(
-      (results) => this.#answered(batch, results ?? []),
+      (results) => this.#answered(batch, counts, results ?? []),
       (error: unknown) => this.#failed(batch, error instanceof Error ? error : new Error(String(error))),
     );
   }
@@ -353,17 +371,21 @@ export class RedisBroker implements Broker {
     return idempotencyKey !== null || this.#namespaces.of(channel).historySize > 0;
   }
 
-  #answered(batch: Batch, results: [error: Error | null, result: unknown][]): void {
+  #answered(batch: Batch, counts: readonly number[], results: readonly Result[]): void {
     if (this.#calls.take(batch.number) === null) return;
+    const outcomes = counts.flatMap((count, i): (Position | null | Error)[] => {
+      const [error, result] = results[i] ?? UNANSWERED;
+      if (count === 0) return [error];
+      return error === null ? outcomesOf(result, count) : Array.from({ length: count }, () => error);
+    });
     let at = 0;
     for (const call of batch.calls) {
-      const end = at + call.publications.length;
       let error: Error | null = null;
       const taken: (Position | null)[] = [];
-      for (; at < end; at++) {
-        const [failed, result] = results[at] ?? UNANSWERED;
-        error ??= failed;
-        if (this.#history !== null) taken.push(takenOf(result));
+      for (const end = at + call.count; at < end; at++) {
+        const outcome = outcomes[at] ?? null;
+        if (outcome instanceof Error) error ??= outcome;
+        else if (this.#history !== null) taken.push(outcome);
       }
       this.#settle(call, error, taken);
     }
@@ -392,7 +414,10 @@ export class RedisBroker implements Broker {
 }
 
 /** For a command of a pipeline that has no result: never a success. */
-const UNANSWERED: [Error, null] = [new Error('no answer'), null];
+const UNANSWERED: Result = [new Error('no answer'), null];
+
+/** Of a command in a pipeline. */
+type Result = [error: Error | null, result: unknown];
 
 /** An error that Redis answered with, as opposed to one of the connection. */
 function isRefusal(error: Error): boolean {

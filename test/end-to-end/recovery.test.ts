@@ -295,6 +295,25 @@ for (const { name, start } of SETUPS) {
       }
     });
 
+    it('gives more than an outbox holds to whoever reads it, and does not take them for slow', async () => {
+      const channel = fresh('chat');
+      const client = await open('stream', [channel]).opened();
+      const { position } = client;
+      client.close();
+      const payload = Buffer.alloc(100_000, 'x').toString();
+      for (let i = 0; i < 50; i++) await gateway.publish(channel, `${i} ${payload}`);
+      for (const transport of HISTORY_TRANSPORTS) {
+        const back = open(transport, [channel], position);
+        assert.deepEqual((await back.outcome()).recovered, [channel]);
+        const numbers = (await back.data(50)).map((data) => data.split(' ')[0]);
+        assert.deepEqual(
+          numbers,
+          Array.from({ length: 50 }, (_, i) => String(i)),
+        );
+        back.close();
+      }
+    });
+
     it('says nothing of positions where no channel has history, and passes over a Last-Event-ID there', async () => {
       const client = open('sse', ['plain'], '42');
       await gateway
