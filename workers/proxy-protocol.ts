@@ -109,7 +109,8 @@ function readV2(buffer: Buffer, start: number, end: number): ProxyHeader | strin
   const available = end - start;
   const command = available > 12 ? (buffer[start + 12] as number) : PROXY;
   const family = available > 13 ? (buffer[start + 13] as number) : UNSPEC;
-  if ((command !== LOCAL && command !== PROXY) || !isFamily(family)) return MALFORMED;
+  // Of LOCAL the family means nothing, whatever it is (§2.2).
+  if (command !== LOCAL && (command !== PROXY || !isFamily(family))) return MALFORMED;
   if (available < V2_FIXED_BYTES) return null;
   const past = start + V2_FIXED_BYTES + buffer.readUInt16BE(start + 14);
   const shape = command === LOCAL ? undefined : FAMILIES[family >> 4];

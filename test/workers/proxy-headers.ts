@@ -66,8 +66,8 @@ export function readByReference(bytes: Buffer): Reading | null {
   const [command = 0, family = 0] = bytes.subarray(12, 14);
   const rest = bytes.subarray(16, 16 + length);
   const families = [0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x32];
-  if (![0x20, 0x21].includes(command) || !families.includes(family) || length > 4_080 || rest.length < length)
-    return null;
+  const known = command === 0x20 || (command === 0x21 && families.includes(family));
+  if (!known || length > 4_080 || rest.length < length) return null;
   const consumed = 16 + length;
   if (command === 0x20 || family === 0) return { consumed, client: null };
   const [size = 0, width = 0] = [[], [12, 4], [36, 16], [216, 0]][family >> 4] as number[];

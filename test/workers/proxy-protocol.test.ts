@@ -78,6 +78,7 @@ const GOOD: readonly [what: string, header: Buffer, client: string | null][] = [
   ['v2, unspecified, with something behind it', v2(0x21, 0x00, Buffer.from('whatever')), null],
   ['v2, local', v2(0x20, 0x00, Buffer.alloc(0)), null],
   ['v2, local, with addresses', v2(0x20, 0x11, addresses('203.0.113.9', '192.0.2.1')), null],
+  ['v2, local, of a family that there is not', v2(0x20, 0xff, Buffer.alloc(5)), null],
   ['v2, local, too short for its addresses', v2(0x20, 0x21, Buffer.alloc(3)), null],
   ['v2 with TLVs', tcp4('203.0.113.9', [NOOP, AUTHORITY, [0x20, Buffer.alloc(0)]]), '203.0.113.9'],
   ['v2 with TLVs nobody knows', tcp6('2001:db8::9', [[0xff, Buffer.alloc(300)]]), '2001:db8::9'],
