@@ -63,7 +63,7 @@ export class Fleet {
   }
 
   async #replaceOne(operation: Operation, id: number): Promise<void> {
-    const { moved, stayed } = await this.#supervisor.replace(id);
+    const { moved, stayed } = await this.#supervisor.succession.replace(id);
     operation.moved += moved;
     operation.stayed += stayed;
     operation.workersDone++;
@@ -75,14 +75,14 @@ export class Fleet {
       const workers = typeof wanted === 'number' ? wanted : wanted(this.#supervisor.slotCount);
       operation.workers = Math.abs(workers - this.#supervisor.slotCount);
       while (this.#supervisor.slotCount > workers) {
-        const { moved, stayed } = await this.#supervisor.removeSlot();
+        const { moved, stayed } = await this.#supervisor.succession.removeSlot();
         operation.moved += moved;
         operation.stayed += stayed;
         operation.workersDone++;
       }
       if (this.#supervisor.slotCount === workers) return;
       while (this.#supervisor.slotCount < workers) {
-        await this.#supervisor.addSlot();
+        await this.#supervisor.succession.addSlot();
         operation.workersDone++;
       }
       await this.#evenOut(operation);
@@ -102,7 +102,7 @@ export class Fleet {
     await this.#freshNumbers();
     const held = this.#supervisor.readySlots.map((id) => ({ id, held: this.#heldBy(id) }));
     for (const { from, shares } of evenShares(held, most)) {
-      const { moved, stayed } = await this.#supervisor.give(from, shares);
+      const { moved, stayed } = await this.#supervisor.succession.give(from, shares);
       operation.moved += moved;
       operation.stayed += stayed;
     }

@@ -1,5 +1,9 @@
-// Succession: processes that stand beside the slots' own. The next one of a slot, until it is ready, and those that leave,
-// until they are gone.
+// Succession: how a slot passes from one worker to the next, and how slots come and go; with the processes that stand beside the
+// slots' own meanwhile: the next one, until it is ready, and those that leave, until they are gone.
+//
+//   replace     next one forked ─▶ ready: it is the slot's ─▶ the former gives it everything ─▶ leaves
+//   addSlot     a slot with nobody in it, and then the same
+//   removeSlot  the worker gives everything to the others ─▶ leaves
 //
 // Invariants: what goes wrong with a next one concerns nobody else: the slot's worker stays in service. One that leaves is
 // not replaced when it dies. Every wait is bounded: the deadline for becoming ready; `GIVE_LIMIT_MS`, the drain's seconds and a
@@ -7,7 +11,9 @@
 
 import { LongwireError } from '../errors.ts';
 import type { Share } from '../ipc.ts';
+import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import type { WorkerProcess } from './worker-process.ts';
+import type { WorkerAddress, WorkerTable } from './worker-table.ts';
 
 /** For giving everything away: 100,000 connections at 2,500 a second, and what is waited for at the end. */
 const GIVE_LIMIT_MS = 60_000;
@@ -37,15 +43,124 @@ interface Leaving {
   readonly gone: () => void;
 }
 
+/** The supervisor, as far as this needs it. */
+export interface SuccessionHost {
+  readonly table: WorkerTable;
+  /** The supervisor's own list: slots are added to it and taken from it here. */
+  readonly slots: Slot[];
+  readonly readyDeadlineMs: number;
+  readonly killGraceMs: number;
+  drainSeconds(): number;
+  readyWorker(id: number): WorkerProcess | null;
+  /** Forks a process beside the one in the slot. */
+  makeProcess(id: number): WorkerProcess;
+  /** Tells a process that has said hello what to run on. */
+  assign(worker: WorkerProcess, slot: Slot): void;
+  /** Who is ready has changed. */
+  onChange(): void;
+  onPromoted(worker: WorkerProcess, ready: WorkerAddress): void;
+}
+
+const NOTHING_GIVEN: Given = { moved: 0, stayed: 0 };
+
 export class Succession {
-  readonly #killGraceMs: number;
+  readonly #host: SuccessionHost;
   readonly #next = new Map<WorkerProcess, Next>();
   readonly #giving = new Map<number, Giving>();
   readonly #leaving = new Map<WorkerProcess, Leaving>();
+  /** Of slots that were given up: the slot that has their poll sessions. */
+  readonly #heirs = new Map<number, number>();
   #number = 0;
 
-  constructor(killGraceMs: number) {
-    this.#killGraceMs = killGraceMs;
+  constructor(host: SuccessionHost) {
+    this.#host = host;
+  }
+
+  /**
+   * Replaces the worker in a slot: starts the next one, has the present one give it all its connections, and sees it leave.
+   *
+   * @throws LongwireError `unavailable` when the next one does not become ready; then the present one serves on as before.
+   */
+  async replace(id: number): Promise<Given> {
+    const { table, makeProcess, readyWorker, drainSeconds, onChange } = this.#host;
+    const former = readyWorker(id);
+    if (former === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
+    const next = makeProcess(id);
+    await this.#expect(next);
+    // It may have died meanwhile, and took its connections with it.
+    if (former.row.state !== 'ready') return NOTHING_GIVEN;
+    table.leaving(former.row);
+    onChange();
+    next.send({ type: 'predecessor', present: true });
+    const given = await this.#leave(former, [{ to: id, count: null }], drainSeconds());
+    next.send({ type: 'predecessor', present: false });
+    return given;
+  }
+
+  /**
+   * Starts one more worker, in a slot of its own.
+   *
+   * @throws LongwireError `unavailable` when it does not become ready; then there are as many slots as before.
+   */
+  async addSlot(): Promise<void> {
+    const { table, slots, makeProcess } = this.#host;
+    const id = table.addSlot();
+    slots.push(makeSlot(id));
+    const worker = makeProcess(id);
+    try {
+      await this.#expect(worker);
+      // It had poll sessions when it was given up: the new worker asks for those that it has not got.
+      if (this.#heirs.has(id)) worker.send({ type: 'predecessor', present: true });
+    } catch (thrown) {
+      slots.pop();
+      table.removeSlot();
+      throw thrown;
+    }
+  }
+
+  /** Gives the last slot up: its worker gives all its connections to the others, evenly, and leaves. */
+  async removeSlot(): Promise<Given> {
+    const { table, slots, readyWorker, drainSeconds, onChange } = this.#host;
+    const slot = slots.pop();
+    table.removeSlot();
+    if (slot === undefined) return NOTHING_GIVEN;
+    clearTimer(slot);
+    const { worker } = slot;
+    if (worker === null) return NOTHING_GIVEN;
+    if (worker.row.state !== 'ready') {
+      this.#discard(worker);
+      return NOTHING_GIVEN;
+    }
+    table.leaving(worker.row);
+    onChange();
+    const shares = slots.flatMap(({ id }) => (readyWorker(id) === null ? [] : [{ to: id, count: null }]));
+    this.#heirs.set(slot.id, shares[0]?.to ?? 0);
+    return this.#leave(worker, shares, drainSeconds());
+  }
+
+  /** Has a worker give shares of its connections away, and stay. */
+  give(id: number, shares: Share[]): Promise<Given> {
+    const worker = this.#host.readyWorker(id);
+    if (worker === null) return Promise.reject(new LongwireError('unavailable', `worker ${id} is not ready`));
+    const operation = ++this.#number;
+    return new Promise((resolve, reject) => {
+      this.#giving.set(operation, { worker, resolve, reject });
+      worker.send({ type: 'give', operation, shares, leave: null });
+    });
+  }
+
+  /**
+   * Who takes what `giver` has for a slot: its worker; where that is the giver itself, or is gone, the one that leaves the
+   * slot; where the slot is gone too, whom that one gave its connections to.
+   */
+  takerFor(id: number, giver: WorkerProcess): WorkerProcess | null {
+    const present = this.#host.readyWorker(id);
+    if (present !== null && present !== giver) return present;
+    for (const worker of this.#leaving.keys()) {
+      if (worker !== giver && worker.id === id && worker.row.state === 'leaving') return worker;
+    }
+    const heir = this.#host.readyWorker(this.#heirs.get(id) ?? 0);
+    return heir === giver ? null : heir;
   }
 
   /** All that stand beside the slots. */
@@ -57,62 +172,96 @@ export class Succession {
     return this.#next.has(worker);
   }
 
-  isLeaving(worker: WorkerProcess): boolean {
-    return this.#leaving.has(worker);
+  /** Next or leaving: not the slot's own. */
+  isBeside(worker: WorkerProcess): boolean {
+    return this.#next.has(worker) || this.#leaving.has(worker);
   }
 
-  /** The one that gives away what it had in that slot; null where there is none. */
-  leavingFrom(id: number): WorkerProcess | null {
-    return [...this.#leaving.keys()].find((worker) => worker.id === id && worker.row.state === 'leaving') ?? null;
+  // ---- what those processes do
+
+  onHello(worker: WorkerProcess): void {
+    const slot = this.#host.slots[worker.id - 1];
+    if (this.#next.has(worker) && slot !== undefined) this.#host.assign(worker, slot);
   }
 
-  /** Resolves when `worker` has said that it is ready, through `ready`. */
-  expect(worker: WorkerProcess, deadlineMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const deadline = setTimeout(() => {
-        this.failed(worker, `it was not ready within ${deadlineMs / 1000} seconds`);
-        worker.kill();
-      }, deadlineMs);
-      this.#next.set(worker, { deadline, resolve, reject });
-    });
-  }
-
-  ready(worker: WorkerProcess): void {
+  /** The next one is ready: it is the slot's from now on. */
+  onReady(worker: WorkerProcess, ready: WorkerAddress): void {
+    const { table, slots, onChange, onPromoted } = this.#host;
     const next = this.#next.get(worker);
-    if (next === undefined) return;
+    const slot = slots[worker.id - 1];
+    if (next === undefined || slot === undefined) return;
+    const former = slot.worker;
+    clearTimer(slot);
+    table.promote(worker.row);
+    table.ready(worker.row, ready);
+    slot.worker = worker;
+    // The one that was to be followed has died, and this is its replacement: two would be one too many.
+    if (former?.row.state === 'starting') this.#discard(former);
     clearTimeout(next.deadline);
     this.#next.delete(worker);
+    onPromoted(worker, ready);
+    onChange();
     next.resolve();
   }
 
   /** The next one does not become ready: it is leaving, whether it knows it or not. */
-  failed(worker: WorkerProcess, why: string): void {
+  onFailed(worker: WorkerProcess, why: string): void {
     const next = this.#next.get(worker);
     if (next === undefined) return;
     clearTimeout(next.deadline);
     this.#next.delete(worker);
-    this.#leaving.set(worker, { deadline: setTimeout(() => worker.kill(), this.#killGraceMs), gone: () => {} });
+    this.#discard(worker, this.#host.killGraceMs);
     next.reject(new LongwireError('unavailable', `the new worker ${worker.id} does not start: ${why}`));
   }
 
-  /** One that nobody needs and that holds nothing yet. */
-  discard(worker: WorkerProcess): void {
-    this.#leaving.set(worker, { deadline: setTimeout(() => worker.kill(), 0), gone: () => {} });
+  onGave(worker: WorkerProcess, operation: number, given: Given): void {
+    if (this.#leaving.has(worker)) this.#host.table.draining(worker.row);
+    const giving = this.#giving.get(operation);
+    this.#giving.delete(operation);
+    giving?.resolve(given);
   }
 
-  /** Has a worker give shares of its connections away, and stay. */
-  give(worker: WorkerProcess, shares: Share[]): Promise<Given> {
-    const operation = ++this.#number;
+  /** The process is gone. True when it stood beside the slots, and so is to be replaced by nobody. */
+  onExit(worker: WorkerProcess, ending: string): boolean {
+    for (const [operation, giving] of this.#giving) {
+      if (giving.worker !== worker) continue;
+      this.#giving.delete(operation);
+      giving.reject(new LongwireError('unavailable', `worker ${worker.id} died while it gave its connections away`));
+    }
+    const beside = this.isBeside(worker);
+    this.onFailed(worker, ending);
+    const leaving = this.#leaving.get(worker);
+    this.#leaving.delete(worker);
+    if (leaving !== undefined) {
+      clearTimeout(leaving.deadline);
+      leaving.gone();
+    }
+    return beside;
+  }
+
+  // ---- waiting for them
+
+  /** Resolves when `worker` is ready and its slot's. */
+  #expect(worker: WorkerProcess): Promise<void> {
+    const { readyDeadlineMs } = this.#host;
     return new Promise((resolve, reject) => {
-      this.#giving.set(operation, { worker, resolve, reject });
-      worker.send({ type: 'give', operation, shares, leave: null });
+      const deadline = setTimeout(() => {
+        this.onFailed(worker, `it was not ready within ${readyDeadlineMs / 1000} seconds`);
+        worker.kill();
+      }, readyDeadlineMs);
+      this.#next.set(worker, { deadline, resolve, reject });
     });
   }
 
+  /** One that nobody needs and that holds nothing yet. */
+  #discard(worker: WorkerProcess, afterMs = 0): void {
+    this.#leaving.set(worker, { deadline: setTimeout(() => worker.kill(), afterMs), gone: () => {} });
+  }
+
   /** Has a worker give everything away and leave; what cannot go is drained. Resolves when it is gone. */
-  leave(worker: WorkerProcess, shares: Share[], drainSeconds: number): Promise<Given> {
+  #leave(worker: WorkerProcess, shares: Share[], drainSeconds: number): Promise<Given> {
     const operation = ++this.#number;
-    const limitMs = GIVE_LIMIT_MS + drainSeconds * 1000 + this.#killGraceMs;
+    const limitMs = GIVE_LIMIT_MS + drainSeconds * 1000 + this.#host.killGraceMs;
     return new Promise((resolve) => {
       let outcome: Given = { moved: 0, stayed: 0 };
       const keep = (given: Given): void => {
@@ -131,29 +280,5 @@ export class Succession {
       if (worker.row.brokerState === 'up' || leaving === undefined) worker.kill();
       else leaving.deadline = this.#deadline(worker, limitMs);
     }, limitMs);
-  }
-
-  gave(operation: number, given: Given): void {
-    const giving = this.#giving.get(operation);
-    this.#giving.delete(operation);
-    giving?.resolve(given);
-  }
-
-  /** The process is gone. True when it stood beside the slots, and so is to be replaced by nobody. */
-  exit(worker: WorkerProcess, ending: string): boolean {
-    for (const [operation, giving] of this.#giving) {
-      if (giving.worker !== worker) continue;
-      this.#giving.delete(operation);
-      giving.reject(new LongwireError('unavailable', `worker ${worker.id} died while it gave its connections away`));
-    }
-    const beside = this.#next.has(worker) || this.#leaving.has(worker);
-    this.failed(worker, ending);
-    const leaving = this.#leaving.get(worker);
-    this.#leaving.delete(worker);
-    if (leaving !== undefined) {
-      clearTimeout(leaving.deadline);
-      leaving.gone();
-    }
-    return beside;
   }
 }

@@ -1,4 +1,5 @@
-// The supervisor: forks the workers, watches them, replaces those that die, and stops them.
+// The supervisor: forks the workers, watches them, replaces those that die, and stops them. How workers follow each other while
+// they serve is in succession.ts.
 //
 // A worker's life as the primary sees it: fork → its `hello` → our `assign` → its `ready` or `failed` → exit. Until the first
 // worker of all is ready nothing is retried that an operator must put right: `start` rejects. From then on a dead
@@ -13,7 +14,7 @@ import cluster from 'node:cluster';
 import type { Config } from '../../config/config.ts';
 import type { FrameKind } from '../broker/relay-frames.ts';
 import { LongwireError } from '../errors.ts';
-import type { Descriptor, Share, TlsIdentity, ToPrimary } from '../ipc.ts';
+import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
 import { Batches } from './batches.ts';
 import { HandOvers } from './hand-overs.ts';
@@ -22,7 +23,7 @@ import type { Relay } from './relay.ts';
 import { clearTimer, makeSlot, portFor, type Slot } from './slot.ts';
 import { startFault } from './start-fault.ts';
 import type { StickyFront } from './sticky-front.ts';
-import { type Given, Succession } from './succession.ts';
+import { Succession, type SuccessionHost } from './succession.ts';
 import { type Ending, endingText, WorkerProcess, type WorkerProcessOwner, workerStdio } from './worker-process.ts';
 import type { WorkerAddress, WorkerTable } from './worker-table.ts';
 
@@ -65,9 +66,7 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #killGraceMs: number;
   readonly #handOvers = new HandOvers();
   readonly #batches = new Batches();
-  readonly #succession: Succession;
-  /** Of slots that were given up: the slot that has their poll sessions. */
-  readonly #heirs = new Map<number, number>();
+  readonly succession: Succession;
   #state: SupervisorState = 'idle';
   /** What the next worker runs on. */
   #config: Config;
@@ -85,8 +84,8 @@ export class Supervisor implements WorkerProcessOwner {
     this.#readyDeadlineMs = options.readyDeadlineMs ?? READY_DEADLINE_MS;
     this.#killGraceMs = options.killGraceMs ?? KILL_GRACE_MS;
     this.#config = options.config;
-    this.#succession = new Succession(this.#killGraceMs);
     this.#slots = options.table.rows.map(({ id }) => makeSlot(id));
+    this.succession = new Succession(this.#succeeded());
   }
 
   /** `stop` was called or announced, whether or not it is over. */
@@ -124,6 +123,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#tls = identity;
     // One without a port has not been assigned yet, and will be assigned this.
     for (const { worker, port } of this.#slots) if (port !== null) worker?.send({ type: 'tls', identity });
+    for (const worker of this.succession.processes) worker.send({ type: 'tls', identity });
   }
 
   /**
@@ -153,22 +153,19 @@ export class Supervisor implements WorkerProcessOwner {
     if (row.state === 'gone' && message.type !== 'stats' && message.type !== 'hand-over') return;
     switch (message.type) {
       case 'hello':
-        if (this.#succession.isLeaving(worker)) break;
-        if (this.#succession.isNext(worker)) this.#assignNext(worker);
-        else this.#assign(this.#slot(worker));
+        if (!this.succession.isBeside(worker)) this.#assign(this.#slot(worker));
+        else if (this.#state === 'running') this.succession.onHello(worker);
         break;
       case 'ready':
-        if (this.#succession.isLeaving(worker)) break;
-        if (this.#succession.isNext(worker)) this.#promote(worker, message);
-        else this.#ready(worker, message);
+        if (!this.succession.isBeside(worker)) this.#ready(worker, message);
+        else if (this.#state === 'running') this.succession.onReady(worker, addressOf(message));
         break;
       case 'failed':
-        if (this.#succession.isNext(worker)) this.#succession.failed(worker, message.text);
-        else if (!this.#succession.isLeaving(worker)) this.#failed(worker, message.code, message.text);
+        if (this.succession.isBeside(worker)) this.succession.onFailed(worker, message.text);
+        else this.#failed(worker, message.code, message.text);
         break;
       case 'gave':
-        if (this.#succession.isLeaving(worker)) table.draining(row);
-        this.#succession.gave(message.operation, message);
+        this.succession.onGave(worker, message.operation, message);
         break;
       case 'stats':
         table.snapshot(row, message.snapshot);
@@ -181,10 +178,16 @@ export class Supervisor implements WorkerProcessOwner {
         row.brokerState = message.state;
         break;
       case 'hand-over':
-        this.#handOvers.pass(worker, message.number, this.#takerFor(message.to, worker), message.cargo, descriptor);
+        this.#handOvers.pass(
+          worker,
+          message.number,
+          this.succession.takerFor(message.to, worker),
+          message.cargo,
+          descriptor,
+        );
         break;
       case 'batch':
-        this.#batches.pass(worker, message.batch, message.step, this.#takerFor(message.to, worker));
+        this.#batches.pass(worker, message.batch, message.step, this.succession.takerFor(message.to, worker));
         break;
       case 'load':
         this.#options.front?.report(row, message.load);
@@ -214,7 +217,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#batches.takerLeft(worker);
     this.#options.front?.leave(row);
     table.end(row);
-    if (this.#succession.exit(worker, endingText(ending))) {
+    if (this.succession.onExit(worker, endingText(ending))) {
       if (ending.code === 0) log.info('worker has left', facts);
       else log.warn('worker died beside its slot', facts);
       this.#checkGone();
@@ -321,39 +324,22 @@ export class Supervisor implements WorkerProcessOwner {
     void this.#allGone(REAP_DEADLINE_MS).then(() => outcome.reject(new LongwireError('unavailable', text)));
   }
 
-  // ---- succession
+  // ---- for operations
 
   /** The slots that have a ready worker. */
   get readySlots(): number[] {
     return this.#slots.flatMap(({ id }) => (this.#readyWorker(id) === null ? [] : [id]));
   }
 
-  /** What workers that start from now on run on, replacements of those that die included. */
+  get slotCount(): number {
+    return this.#slots.length;
+  }
+
+  /** What workers that start from now on run on, replacements of those that die included. Returns what it was before. */
   setConfig(config: Config): Config {
     const former = this.#config;
     this.#config = config;
     return former;
-  }
-
-  /**
-   * Replaces the worker in a slot: starts the next one, has the present one give it all its connections, and sees it leave.
-   *
-   * @throws LongwireError `unavailable` when the next one does not become ready; then the present one serves on as before.
-   */
-  async replace(id: number): Promise<Given> {
-    const former = this.#readyWorker(id);
-    if (former === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
-    const { table } = this.#options;
-    const next = this.#makeProcess(id, 'beside');
-    await this.#succession.expect(next, this.#readyDeadlineMs);
-    // It may have died meanwhile, and took its connections with it.
-    if (former.row.state !== 'ready') return { moved: 0, stayed: 0 };
-    table.leaving(former.row);
-    this.#appointLast();
-    next.send({ type: 'predecessor', present: true });
-    const given = await this.#succession.leave(former, [{ to: id, count: null }], this.#config.drainSeconds);
-    next.send({ type: 'predecessor', present: false });
-    return given;
   }
 
   /** Has the ready workers push their numbers at once. */
@@ -364,81 +350,6 @@ export class Supervisor implements WorkerProcessOwner {
   /** Ends a ready worker at once, connections and all; it is replaced as any that dies. */
   killWorker(id: number): void {
     this.#readyWorker(id)?.kill();
-  }
-
-  get slotCount(): number {
-    return this.#slots.length;
-  }
-
-  /**
-   * Starts one more worker, in a slot of its own.
-   *
-   * @throws LongwireError `unavailable` when it does not become ready; then there are as many slots as before.
-   */
-  async addSlot(): Promise<void> {
-    const { table } = this.#options;
-    const id = table.addSlot();
-    this.#slots.push(makeSlot(id));
-    const worker = this.#makeProcess(id, 'beside');
-    try {
-      await this.#succession.expect(worker, this.#readyDeadlineMs);
-      // It had poll sessions when it was given up: the new worker asks for those that it has not got.
-      if (this.#heirs.has(id)) worker.send({ type: 'predecessor', present: true });
-    } catch (thrown) {
-      this.#slots.pop();
-      table.removeSlot();
-      throw thrown;
-    }
-  }
-
-  /** Gives the last slot up: its worker gives all its connections to the others, evenly, and leaves. */
-  async removeSlot(): Promise<Given> {
-    const { table } = this.#options;
-    const slot = this.#slots.pop();
-    table.removeSlot();
-    if (slot === undefined) return { moved: 0, stayed: 0 };
-    clearTimer(slot);
-    const { worker } = slot;
-    if (worker === null) return { moved: 0, stayed: 0 };
-    if (worker.row.state !== 'ready') {
-      this.#succession.discard(worker);
-      return { moved: 0, stayed: 0 };
-    }
-    table.leaving(worker.row);
-    this.#appointLast();
-    const shares = this.readySlots.map((to) => ({ to, count: null }));
-    this.#heirs.set(slot.id, shares[0]?.to ?? 0);
-    return this.#succession.leave(worker, shares, this.#config.drainSeconds);
-  }
-
-  /** Has a worker give connections to others, and stay. */
-  give(id: number, shares: Share[]): Promise<Given> {
-    const worker = this.#readyWorker(id);
-    if (worker === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
-    return this.#succession.give(worker, shares);
-  }
-
-  #assignNext(worker: WorkerProcess): void {
-    const slot = this.#slot(worker);
-    // Some worker is ready, or there was nothing to replace: `#portFor` does not have to wait.
-    slot.port ??= this.#portFor(slot) ?? 0;
-    this.#sendAssignment(worker, slot.port);
-  }
-
-  #promote(worker: WorkerProcess, ready: WorkerAddress): void {
-    if (this.#state !== 'running') return;
-    const { table } = this.#options;
-    const slot = this.#slot(worker);
-    const former = slot.worker;
-    clearTimer(slot);
-    table.promote(worker.row);
-    table.ready(worker.row, addressOf(ready));
-    slot.worker = worker;
-    // The one that was to be followed has died, and this is its replacement: two would be one too many.
-    if (former?.row.state === 'starting') this.#succession.discard(former);
-    this.#logReady(worker, ready);
-    this.#succession.ready(worker);
-    this.#appointLast();
   }
 
   // ---- replacing
@@ -455,6 +366,27 @@ export class Supervisor implements WorkerProcessOwner {
     for (const held of this.#slots) if (held.held) this.#assign(held);
     this.#appointLast();
     this.#checkStarted();
+  }
+
+  /** What the succession needs of us. */
+  #succeeded(): SuccessionHost {
+    const { table } = this.#options;
+    return {
+      table,
+      slots: this.#slots,
+      readyDeadlineMs: this.#readyDeadlineMs,
+      killGraceMs: this.#killGraceMs,
+      drainSeconds: () => this.#config.drainSeconds,
+      readyWorker: (id) => this.#readyWorker(id),
+      makeProcess: (id) => this.#makeProcess(id, 'beside'),
+      assign: (worker, slot) => {
+        // Some worker is ready, or there was nothing to replace: this does not have to wait.
+        slot.port ??= this.#portFor(slot) ?? 0;
+        this.#sendAssignment(worker, slot.port);
+      },
+      onChange: () => this.#appointLast(),
+      onPromoted: (worker, ready) => this.#logReady(worker, ready),
+    };
   }
 
   #appointLast(): void {
@@ -482,9 +414,9 @@ export class Supervisor implements WorkerProcessOwner {
       if (wasReady) slot.worker.send({ type: 'drain', seconds });
       else slot.worker.kill(); // holds nothing yet
     }
-    for (const worker of this.#succession.processes) {
+    for (const worker of this.succession.processes) {
       // The one that was about to follow holds nothing yet; one that leaves drains now what it has not given away.
-      if (this.#succession.isNext(worker)) worker.kill();
+      if (this.succession.isNext(worker)) worker.kill();
       else worker.send({ type: 'drain', seconds });
     }
     await this.#allGone(seconds * 1000 + this.#killGraceMs);
@@ -511,22 +443,9 @@ export class Supervisor implements WorkerProcessOwner {
     this.#onAllGone = null;
   }
 
-  /**
-   * Who takes what `giver` has for a slot: its worker; where that is the giver itself, or is gone, the one that leaves the
-   * slot; where the slot is gone too, whom that one gave its connections to.
-   */
-  #takerFor(id: number, giver: WorkerProcess): WorkerProcess | null {
-    const present = this.#readyWorker(id);
-    if (present !== null && present !== giver) return present;
-    const former = this.#succession.leavingFrom(id);
-    if (former !== null && former !== giver) return former;
-    const heir = this.#readyWorker(this.#heirs.get(id) ?? 0);
-    return heir === giver ? null : heir;
-  }
-
   /** All there are, in their slots and beside them. */
   #processes(): WorkerProcess[] {
-    return [...this.#slots.flatMap(({ worker }) => worker ?? []), ...this.#succession.processes];
+    return [...this.#slots.flatMap(({ worker }) => worker ?? []), ...this.succession.processes];
   }
 
   #checkGone(): void {
