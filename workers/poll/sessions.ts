@@ -24,7 +24,6 @@ const SLICE_MS = 1;
 
 /** A poll that waits: its connection. */
 export interface WaitingPoll {
-  readonly gateway: { readonly polls: PollSessions };
   readonly encoding: Encoding | PollEncoding | null;
   readonly channels: string | readonly string[] | null;
   /** Something was published, and there is no session yet. */
@@ -143,7 +142,8 @@ export class PollSession implements Timed {
   /** Whether these are its channels, in whatever order. */
   holds(channels: string | readonly string[]): boolean {
     if (typeof channels === 'string' || typeof this.channels === 'string') return channels === this.channels;
-    return channels.length === this.channels.length && channels.every((channel) => this.channels.includes(channel));
+    const held = new Set(this.channels);
+    return channels.length === held.size && channels.every((channel) => held.has(channel));
   }
 
   /** A poll says up to where its client has everything; null: it does not say. */
