@@ -10,6 +10,8 @@ export interface NamespaceOptions {
   historySize: number;
   /** How long they are kept after the channel's last publication. */
   historyTtlSeconds: number;
+  /** Whether a slow subscriber skips to the newest publication instead of being closed. */
+  latestOnly: boolean;
   /** Largest payload; 0 for LONGWIRE_PAYLOAD_LIMIT_BYTES. */
   payloadLimitBytes: number;
 }
@@ -19,7 +21,12 @@ export interface Namespaces {
   named: Record<string, NamespaceOptions>;
 }
 
-export const DEFAULT_OPTIONS: NamespaceOptions = { historySize: 0, historyTtlSeconds: 0, payloadLimitBytes: 0 };
+export const DEFAULT_OPTIONS: NamespaceOptions = {
+  historySize: 0,
+  historyTtlSeconds: 0,
+  latestOnly: false,
+  payloadLimitBytes: 0,
+};
 
 /** What holds without a file. */
 export const NO_NAMESPACES: Namespaces = { default: DEFAULT_OPTIONS, named: {} };
@@ -29,13 +36,16 @@ export class NamespaceTable {
   private readonly fallback: NamespaceOptions;
   private readonly named: Map<string, NamespaceOptions>;
 
-  /** Whether any channel has. */
+  /** Whether any channel has it. */
   readonly hasHistory: boolean;
+  readonly hasLatestOnly: boolean;
 
   constructor(namespaces: Namespaces) {
     this.fallback = namespaces.default;
     this.named = new Map(Object.entries(namespaces.named));
-    this.hasHistory = [this.fallback, ...this.named.values()].some(({ historySize }) => historySize > 0);
+    const all = [this.fallback, ...this.named.values()];
+    this.hasHistory = all.some(({ historySize }) => historySize > 0);
+    this.hasLatestOnly = all.some(({ latestOnly }) => latestOnly);
   }
 
   of(channel: string): NamespaceOptions {

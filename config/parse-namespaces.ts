@@ -32,6 +32,7 @@ const OBJECT = v.custom<object>(
 const OPTION_ENTRIES = {
   history_size: whole(0, 10_000),
   history_ttl_seconds: whole(0, 30 * DAY_SECONDS),
+  latest_only: v.optional(v.boolean('must be true or false')),
   payload_limit_bytes: whole(1, 64 * 1024 * 1024),
 };
 const OPTIONS = v.pipe(
@@ -40,6 +41,10 @@ const OPTIONS = v.pipe(
   v.check(
     ({ history_size: size = 0, history_ttl_seconds: ttl = 0 }) => size > 0 === ttl > 0,
     'must give both history_size and history_ttl_seconds, or neither',
+  ),
+  v.check(
+    ({ history_size: size = 0, latest_only: latestOnly = false }) => size === 0 || !latestOnly,
+    'must not give both history_size and latest_only: what is skipped would be a loss without a gap',
   ),
 );
 
@@ -96,6 +101,7 @@ function optionsOf(given: v.InferOutput<typeof OPTIONS>): NamespaceOptions {
   return {
     historySize: given.history_size ?? DEFAULT_OPTIONS.historySize,
     historyTtlSeconds: given.history_ttl_seconds ?? DEFAULT_OPTIONS.historyTtlSeconds,
+    latestOnly: given.latest_only ?? DEFAULT_OPTIONS.latestOnly,
     payloadLimitBytes: given.payload_limit_bytes ?? DEFAULT_OPTIONS.payloadLimitBytes,
   };
 }

@@ -62,6 +62,8 @@ export interface Counters {
   recoveryGaps: number;
   /** Channels whose subscribers here were told of a gap. */
   channelGaps: number;
+  /** Publications that slow subscribers skipped for a newer one. */
+  conflated: number;
   /** API calls that succeeded and that failed. */
   apiSucceeded: number;
   apiFailed: number;
@@ -133,6 +135,7 @@ export function emptyCounters(): Counters {
     recovered: 0,
     recoveryGaps: 0,
     channelGaps: 0,
+    conflated: 0,
     apiSucceeded: 0,
     apiFailed: 0,
     pollSessionsExpired: 0,

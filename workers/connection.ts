@@ -215,9 +215,10 @@ export class Connection extends RequestConnection implements SessionHost, Client
   }
 
   unsubscribe(removed: readonly string[]): void {
-    const { hub, history } = this.gateway;
+    const { hub, history, conflation } = this.gateway;
     for (const channel of removed) hub.unsubscribe(channel, this);
     history?.recoveries.forget(this, removed);
+    conflation?.forget(this, removed);
     this.channels = listOf(this.channels).filter((channel) => !removed.includes(channel));
   }
 
@@ -233,6 +234,7 @@ export class Connection extends RequestConnection implements SessionHost, Client
 
   deliver(publication: Publication): void {
     if (this.state === 'moving' && this.gateway.keptBack.keep(this, publication)) return;
+    if (this.gateway.conflation?.keep(this, publication) === true) return;
     if (publication.offset > 0 && typeof this.channels !== 'string' && !this.takeInOrder(publication)) return;
     this.deliverNow(publication);
   }
@@ -349,6 +351,7 @@ export class Connection extends RequestConnection implements SessionHost, Client
     else if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
     else if (channels !== null) for (const channel of channels) gateway.hub.unsubscribe(channel, this);
     gateway.history?.recoveries.forget(this);
+    gateway.conflation?.forget(this);
     gateway.countTransport(transportIndex[encoding.transport], -1);
     gateway.countTransport(transportIndex.http, 1);
     gateway.stalls.forget(this);

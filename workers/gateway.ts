@@ -15,6 +15,7 @@ import { Publication } from '../src/publication.ts';
 import { type BrokerState, type Counters, emptyCounters, rejectionIndex, TRANSPORTS } from '../src/stats.ts';
 import { digestKey } from './api/key.ts';
 import { type Clients, clientsFor } from './clients.ts';
+import { Conflation } from './conflation.ts';
 import { Cors } from './cors.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
@@ -35,6 +36,8 @@ export class Gateway implements BrokerReceiver {
   readonly namespaces: NamespaceTable;
   /** Null where no namespace has history. */
   readonly history: WorkerHistory | null;
+  /** Null where no namespace is `latest_only`. */
+  readonly conflation: Conflation | null;
   /** Held connections by index in TRANSPORTS. */
   readonly connections: number[];
   readonly hub: Hub;
@@ -103,6 +106,9 @@ export class Gateway implements BrokerReceiver {
     this.onBrokerState = () => {};
     this.onFence = () => {};
     this.handOver = () => false;
+    this.conflation = this.namespaces.hasLatestOnly
+      ? new Conflation(this.namespaces, this.outboxLimitBytes, this.counters)
+      : null;
     this.history = this.namespaces.hasHistory ? new WorkerHistory(this) : null;
     this.broker = makeBroker(this);
     this.hub.onBehind = (behind) => {

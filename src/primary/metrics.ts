@@ -257,6 +257,9 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
       return totals.channelGaps;
     },
   ),
+  counter('longwire_conflated_total', 'Publications that slow subscribers skipped for a newer one.', (totals) => {
+    return totals.conflated;
+  }),
   byWorker('longwire_broker_round_trip_seconds', 'Last round trip to the broker; 0 before the first.', ({ gauges }) => {
     return gauges.brokerRoundTripSeconds;
   }),

@@ -41,6 +41,14 @@ describe('the namespaces file', () => {
       namespaces: { chat: { payload_limit_bytes: '1' }, 'a:b': {}, '': {}, news: { payload_limit: 1 }, x: null },
       namespace: {},
     });
+    assert.match(
+      faults('{"default":{"history_size":1}}')[0] ?? '',
+      /must give both history_size and history_ttl_seconds/,
+    );
+    assert.match(
+      faults('{"default":{"history_size":1,"history_ttl_seconds":1,"latest_only":true}}')[0] ?? '',
+      /must not give both history_size and latest_only/,
+    );
     assert.deepEqual(faults(text).sort(), [
       'default.payload_limit_bytes=0 must be a whole number from 1 to 67108864',
       'namespace is not known here; did you mean namespaces?',

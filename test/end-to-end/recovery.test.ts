@@ -12,7 +12,7 @@ import { EventSource } from 'eventsource';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { HISTORY_TRANSPORTS, HistoryClient, type HistoryTransport } from '../harness/history-client.ts';
 import { ask } from '../harness/raw-client.ts';
-import { type RedisServer, startRedis } from '../harness/redis.ts';
+import { freePort, type RedisServer, startRedis } from '../harness/redis.ts';
 import { waitUntil } from '../harness/wait.ts';
 
 const NAMESPACES = {
@@ -27,6 +27,7 @@ const file = join(folder, 'namespaces.json');
 writeFileSync(file, JSON.stringify(NAMESPACES));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
+/** Ports are fixed: a test that kills all workers at once would find them listening on another free one. */
 interface Setup {
   name: string;
   start(): Promise<{ gateway: GatewayProcess; stop(): Promise<void> }>;
@@ -36,7 +37,7 @@ const SETUPS: readonly Setup[] = [
   {
     name: 'the embedded broker',
     async start() {
-      const gateway = await startGateway({ env: { LONGWIRE_NAMESPACES: file } });
+      const gateway = await startGateway({ env: { PORT: String(await freePort()), LONGWIRE_NAMESPACES: file } });
       return { gateway, stop: () => gateway.kill() };
     },
   },
@@ -44,7 +45,9 @@ const SETUPS: readonly Setup[] = [
     name: 'Redis',
     async start() {
       const redis: RedisServer = await startRedis();
-      const gateway = await startGateway({ env: { REDIS_URL: redis.url, LONGWIRE_NAMESPACES: file } });
+      const gateway = await startGateway({
+        env: { PORT: String(await freePort()), REDIS_URL: redis.url, LONGWIRE_NAMESPACES: file },
+      });
       return {
         gateway,
         async stop() {

@@ -123,6 +123,15 @@ export class HistoryClient {
     return this.replies[before] as Record<string, unknown>;
   }
 
+  /** Reads nothing any more. */
+  pause(): void {
+    this.#raw.socket.pause();
+  }
+
+  resume(): void {
+    this.#raw.socket.resume();
+  }
+
   close(): void {
     this.#raw.close();
   }

@@ -86,6 +86,7 @@ describe('metrics', () => {
       'longwire_broker_gaps_total',
       ...['recovered', 'gap'].map((outcome) => `longwire_recoveries_total{outcome="${outcome}"}`),
       'longwire_channel_gaps_total',
+      'longwire_conflated_total',
       ...['starting', 'ready', 'leaving', 'draining'].map((state) => `longwire_workers{state="${state}"}`),
       ...['1', '2'].flatMap((worker) => [
         ...TRANSPORTS.map((transport) => `longwire_connections{worker="${worker}",transport="${transport}"}`),
@@ -157,6 +158,7 @@ describe('metrics', () => {
     assert.equal(samples.get('longwire_recoveries_total{outcome="recovered"}'), counters.recovered);
     assert.equal(samples.get('longwire_recoveries_total{outcome="gap"}'), counters.recoveryGaps);
     assert.equal(samples.get('longwire_channel_gaps_total'), counters.channelGaps);
+    assert.equal(samples.get('longwire_conflated_total'), counters.conflated);
     assert.equal(samples.get('longwire_poll_sessions_expired_total'), counters.pollSessionsExpired);
     assert.equal(samples.get('longwire_mailbox_lost_total'), counters.mailboxLost);
     assert.equal(samples.get('longwire_api_requests_total{outcome="succeeded"}'), counters.apiSucceeded);
