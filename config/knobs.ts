@@ -238,7 +238,7 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     'LONGWIRE_MAILBOX_TOTAL_LIMIT_BYTES',
     String(256 * MIB),
     whole(MIB, 1024 * 1024 * MIB, 'bytes'),
-    'Most bytes kept for all poll sessions of one worker. Bounds memory.',
+    'Most bytes kept for all poll sessions of one worker. Bounds memory. Not below the limit of one.',
   ),
   outboxLimitBytes: knob(
     'LONGWIRE_OUTBOX_LIMIT_BYTES',

@@ -65,6 +65,15 @@ const SCHEMA = v.pipe(
   ),
   v.forward(
     v.partialCheck(
+      [['mailboxLimitBytes'], ['mailboxTotalLimitBytes']],
+      (knobs: Pick<Knobs, 'mailboxLimitBytes' | 'mailboxTotalLimitBytes'>) =>
+        knobs.mailboxLimitBytes <= knobs.mailboxTotalLimitBytes,
+      `must not be below ${KNOBS.mailboxLimitBytes.environment}`,
+    ),
+    ['mailboxTotalLimitBytes'],
+  ),
+  v.forward(
+    v.partialCheck(
       [['tlsCert'], ['tlsKey']],
       (knobs: Pick<Knobs, 'tlsCert' | 'tlsKey'>) => knobs.tlsCert !== '' || knobs.tlsKey === '',
       `must be set when ${KNOBS.tlsKey.environment} is`,

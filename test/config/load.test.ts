@@ -212,6 +212,7 @@ const BESIDE: Partial<Record<KnobField, Environment>> = {
   proxyProtocol: { LONGWIRE_TRUSTED_PROXIES: '127.0.0.1' },
   workers: { LONGWIRE_MAX_CONNECTIONS: 'auto' },
   maxConnections: { LONGWIRE_WORKERS: '1' },
+  mailboxLimitBytes: { LONGWIRE_MAILBOX_TOTAL_LIMIT_BYTES: '1099511627776' },
   outboxLimitBytes: { LONGWIRE_PAYLOAD_LIMIT_BYTES: '1' },
   payloadLimitBytes: { LONGWIRE_OUTBOX_LIMIT_BYTES: '1073741824' },
   headLimitBytes: { LONGWIRE_TARGET_LIMIT_BYTES: '64' },
@@ -304,6 +305,13 @@ describe('rules between knobs', () => {
     const [fault] = faults({ LONGWIRE_OUTBOX_LIMIT_BYTES: '65536' });
     assert.equal(fault?.name, 'LONGWIRE_PAYLOAD_LIMIT_BYTES');
     loaded({ LONGWIRE_OUTBOX_LIMIT_BYTES: '65536', LONGWIRE_PAYLOAD_LIMIT_BYTES: '65536' });
+  });
+
+  it('a mailbox fits into all of them', () => {
+    const [fault] = faults({ LONGWIRE_MAILBOX_LIMIT_BYTES: '536870912' });
+    assert.equal(fault?.name, 'LONGWIRE_MAILBOX_TOTAL_LIMIT_BYTES');
+    assert.equal(fault?.problem, 'must not be below LONGWIRE_MAILBOX_LIMIT_BYTES');
+    loaded({ LONGWIRE_MAILBOX_LIMIT_BYTES: '536870912', LONGWIRE_MAILBOX_TOTAL_LIMIT_BYTES: '536870912' });
   });
 
   it('each worker may hold at least one connection', () => {
