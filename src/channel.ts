@@ -12,6 +12,9 @@ export const RESERVED_PREFIX = ':';
 /** What fences travel on: a publication there is the id of a batch of connections that move (workers/moving/). */
 export const FENCE_CHANNEL = `${RESERVED_PREFIX}fence`;
 
+/** What orders to all workers travel on (workers/disconnects.ts). */
+export const COMMAND_CHANNEL = `${RESERVED_PREFIX}command`;
+
 /** What carries a mark of the history (longwire.lua): a publication with a place and nothing else. */
 export const MARK_CHANNEL = `${RESERVED_PREFIX}mark`;
 

@@ -26,6 +26,8 @@ export const CLOSE_REASONS = [
   'unanswered',
   /** It was on its way to another worker, which died or did not answer. */
   'lost',
+  /** The backend asked for it: /api/disconnect. */
+  'disconnected',
 ] as const;
 
 export type CloseReason = (typeof CLOSE_REASONS)[number];

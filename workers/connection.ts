@@ -13,7 +13,7 @@ import { LongwireError } from '../src/errors.ts';
 import { parsePosition } from '../src/position.ts';
 import type { Publication } from '../src/publication.ts';
 import { transportIndex } from '../src/stats.ts';
-import { type Encoding, frameOf, type PollEncoding } from './encoding.ts';
+import { type Encoding, type Farewell, frameOf, type PollEncoding } from './encoding.ts';
 import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { PENDING_LIMIT_BYTES } from './pending-request.ts';
@@ -307,6 +307,13 @@ export class Connection extends RequestConnection implements SessionHost, Client
 
   onOverrun(): void {
     this.close('slow-consumer');
+  }
+
+  disconnect(farewell: Farewell): boolean {
+    const { encoding } = this;
+    if (this.state === 'moving') return false;
+    if (encoding !== null && encoding.transport !== 'poll') this.finish('disconnected', encoding.farewell(farewell));
+    return true;
   }
 
   /** Gives a frame to the wire, or closes a connection whose outbox has no room for it (false). */

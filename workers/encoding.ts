@@ -18,6 +18,17 @@ interface FrameEncoding {
   readonly encode: (publication: Publication) => Buffer;
 }
 
+/** Why the backend has somebody closed, and whether to come back. */
+export interface Farewell {
+  readonly reason: string;
+  readonly reconnect: boolean;
+}
+
+/** Its two members and nothing else of what it came in. */
+export function shownFarewell({ reason, reconnect }: Farewell): Farewell {
+  return { reason, reconnect };
+}
+
 /** A stream's. */
 export interface Encoding extends FrameEncoding {
   readonly transport: Exclude<Transport, 'poll'>;
@@ -27,6 +38,8 @@ export interface Encoding extends FrameEncoding {
   readonly ending: Buffer | null;
   /** How its clients are told of their history; null where the format has no place for it. */
   readonly notice: ((notice: Notice) => Buffer) | null;
+  /** Its last frame when the backend has it closed: why, where there is a place for it. */
+  readonly farewell: (farewell: Farewell) => Buffer;
 }
 
 /** A poll's, which is answered and neither beaten nor ended; and how the answer goes out. */

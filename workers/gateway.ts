@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts';
 import { NamespaceTable } from '../config/namespaces.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { Seldom } from '../src/broker/seldom.ts';
-import { FENCE_CHANNEL } from '../src/channel.ts';
+import { COMMAND_CHANNEL, FENCE_CHANNEL } from '../src/channel.ts';
 import type { Rejection } from '../src/close-reason.ts';
 import type { HistoryState } from '../src/history.ts';
 import type { Log } from '../src/log.ts';
@@ -17,6 +17,7 @@ import { digestKey } from './api/key.ts';
 import { type Clients, clientsFor } from './clients.ts';
 import { Conflation } from './conflation.ts';
 import { Cors } from './cors.ts';
+import { obey } from './disconnects.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
 import { KeptBack } from './moving/kept-back.ts';
@@ -153,6 +154,8 @@ export class Gateway implements BrokerReceiver {
     if (publication.channel === FENCE_CHANNEL) {
       // While some publications are held back there is no place that a fence could mark: its batch is called off.
       if (history?.line.holding !== true) this.onFence(publication.payload.toString('latin1'), ++this.order);
+    } else if (publication.channel === COMMAND_CHANNEL) {
+      if (!obey(this.hub, publication.payload)) this.seldom.say('warn', 'command', 'an order was not understood');
     } else if (history !== null && (publication.offset > 0 || history.has(publication.channel))) {
       history.line.take(publication);
     } else {

@@ -17,10 +17,13 @@
 
 import type { Publication } from '../src/publication.ts';
 import { type Counters, countDuration } from '../src/stats.ts';
+import type { Farewell } from './encoding.ts';
 
 /** Whoever holds a channel. Told synchronously; must not throw, and may unsubscribe anybody while being told. */
 export interface Subscriber {
   deliver(publication: Publication): void;
+  /** Closes it, as the backend asks; false when that cannot be done just now. Not there where it cannot be closed at all. */
+  disconnect?(farewell: Farewell): boolean;
   /** Reads what `deliver` will read, so that it is in the cache by then: see `Hub.warm`. What it returns says nothing. */
   warm(): number;
 }
@@ -93,6 +96,13 @@ export class Hub {
     this.warmth = 0;
     this.subscriptionCount = 0;
     this.onBehind = () => {};
+  }
+
+  subscribersOf(channel: string): Subscriber[] {
+    const holder = this.channels.get(channel);
+    if (holder === undefined) return [];
+    if (!(holder instanceof Crowd)) return [holder];
+    return [...holder.members].filter((member): member is Subscriber => !(member instanceof Fanout));
   }
 
   /** Names of all channels, as they are now. */

@@ -16,7 +16,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { type Namespaces, NamespaceTable, NO_NAMESPACES } from '../../config/namespaces.ts';
-import { channelFault, FENCE_CHANNEL, RESERVED_PREFIX } from '../channel.ts';
+import { COMMAND_CHANNEL, channelFault, FENCE_CHANNEL, RESERVED_PREFIX } from '../channel.ts';
 import { errorText, LongwireError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Position } from '../position.ts';
@@ -64,6 +64,7 @@ export class RedisBroker implements Broker {
   readonly #namespaces: NamespaceTable;
   readonly #history: RedisHistory | null;
   readonly #fenceChannel: string;
+  readonly #commandChannel: string;
   readonly #address: string;
   readonly #receiver: BrokerReceiver;
   readonly #log: Log;
@@ -95,6 +96,7 @@ export class RedisBroker implements Broker {
     this.#envelopeChannel = options.prefix + ENVELOPE_CHANNEL;
     this.#storedChannel = options.prefix + STORED_CHANNEL;
     this.#fenceChannel = options.prefix + FENCE_CHANNEL;
+    this.#commandChannel = options.prefix + COMMAND_CHANNEL;
     this.#address = address.text;
     this.#receiver = receiver;
     this.#log = log;
@@ -316,6 +318,7 @@ export class RedisBroker implements Broker {
   #receiveReserved(name: Buffer, payload: Buffer): void {
     const channel = name.toString();
     if (channel === this.#fenceChannel) this.#receiver.onPublication(new Publication(FENCE_CHANNEL, payload));
+    if (channel === this.#commandChannel) this.#receiver.onPublication(new Publication(COMMAND_CHANNEL, payload));
     if (channel !== this.#envelopeChannel && channel !== this.#storedChannel) return;
     const decoded = channel === this.#storedChannel ? decodeStored(payload) : decodeEnvelope(payload);
     if (typeof decoded !== 'string') {

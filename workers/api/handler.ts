@@ -9,6 +9,7 @@ import type { Gateway } from '../gateway.ts';
 import { field } from '../http/answers.ts';
 import type { RequestHead } from '../http/request-head.ts';
 import { type ApiMethod, runBatch } from './batch.ts';
+import { disconnect } from './disconnect.ts';
 import { history, historyRemove } from './history.ts';
 import { keyMatches } from './key.ts';
 import { broadcast, publish } from './publish.ts';
@@ -18,6 +19,7 @@ const METHODS: Readonly<Record<string, ApiMethod>> = {
   broadcast,
   history,
   history_remove: historyRemove,
+  disconnect,
 };
 
 /** Its answer has no `result` around it. */

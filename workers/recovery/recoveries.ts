@@ -15,6 +15,7 @@ import { publicationBytes } from '../../src/broker/calls.ts';
 import { isKnownPosition, missedSince } from '../../src/history.ts';
 import { formatPosition, type Position } from '../../src/position.ts';
 import type { Publication } from '../../src/publication.ts';
+import type { Farewell } from '../encoding.ts';
 import type { Hub, Subscriber } from '../hub.ts';
 import type { CachedHistory, ChannelCache } from './channel-cache.ts';
 import type { Line } from './line.ts';
@@ -104,6 +105,10 @@ class Recovering implements Subscriber {
     this.kept.push(publication);
     this.keptBytes += publicationBytes(publication.channel, publication.payload.length);
     if (this.keptBytes > this.recoveries.options.keptLimitBytes) this.client.onOverrun();
+  }
+
+  disconnect(farewell: Farewell): boolean {
+    return this.client.disconnect?.(farewell) ?? true;
   }
 
   onRead(): void {

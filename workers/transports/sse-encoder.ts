@@ -9,7 +9,7 @@
 
 import { formatPosition } from '../../src/position.ts';
 import { NOTICE_EVENT, type Publication } from '../../src/publication.ts';
-import type { Encoding } from '../encoding.ts';
+import { type Encoding, type Farewell, shownFarewell } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
 import { gapNotice, type Notice, noticeJson } from '../recovery/notice.ts';
 
@@ -29,6 +29,7 @@ export const SSE_RAW: Encoding = {
   heartbeat: HEARTBEAT,
   ending: null,
   notice: encodeNotice,
+  farewell: (farewell) => encodeFarewell(farewell),
 };
 
 export const SSE_JSON: Encoding = {
@@ -40,6 +41,7 @@ export const SSE_JSON: Encoding = {
   heartbeat: HEARTBEAT,
   ending: null,
   notice: encodeNotice,
+  farewell: (farewell) => encodeFarewell(farewell),
 };
 
 /**
@@ -86,6 +88,11 @@ function encodeFields({ event, id, epoch, offset }: Publication): string {
   const own = offset > 0 ? formatPosition(epoch, offset) : id;
   if (event === null && own === null) return '';
   return (event === null ? '' : `event: ${event}\n`) + (own === null ? '' : `id: ${own}\n`);
+}
+
+/** The last event: nothing in the protocol keeps a reader from coming back, so its page must close it. */
+function encodeFarewell(farewell: Farewell): Buffer {
+  return Buffer.from(`event: ${NOTICE_EVENT}\ndata: ${JSON.stringify({ disconnect: shownFarewell(farewell) })}\n\n`);
 }
 
 /** A position alone is no event: readers take its id, and that is all. */

@@ -7,7 +7,7 @@
 // Cost a publication: one Buffer for each of the four encodings that is in use.
 
 import type { Publication } from '../../src/publication.ts';
-import type { Encoding, Format } from '../encoding.ts';
+import { type Encoding, type Farewell, type Format, shownFarewell } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
 import { noticeJson } from '../recovery/notice.ts';
 
@@ -30,6 +30,8 @@ function chunked(index: number, format: Format): Encoding {
     encode: (publication) => (isUntold(publication, format) ? NOTHING : encodeChunk(contentOf(publication, format))),
     heartbeat: chunkOf(HEARTBEAT),
     ending: LAST_CHUNK,
+    farewell: (farewell) =>
+      format === 'json' ? Buffer.concat([encodeChunk(farewellLine(farewell)), LAST_CHUNK]) : LAST_CHUNK,
     notice: format === 'json' ? (notice) => encodeChunk(Buffer.from(noticeJson(notice))) : null,
   };
 }
@@ -42,8 +44,13 @@ function bare(index: number, format: Format): Encoding {
     encode: (publication) => (isUntold(publication, format) ? NOTHING : encodeLine(contentOf(publication, format))),
     heartbeat: HEARTBEAT,
     ending: null,
+    farewell: (farewell) => (format === 'json' ? encodeLine(farewellLine(farewell)) : NOTHING),
     notice: format === 'json' ? (notice) => encodeLine(Buffer.from(noticeJson(notice))) : null,
   };
+}
+
+function farewellLine(farewell: Farewell): Buffer {
+  return Buffer.from(JSON.stringify({ disconnect: shownFarewell(farewell) }));
 }
 
 /** Lines of payloads have no place for a gap. */

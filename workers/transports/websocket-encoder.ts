@@ -21,6 +21,8 @@ export const WEBSOCKET_JSON: Encoding = {
   transport: 'websocket',
   format: 'json',
   encode: (publication) => encodeFrame(TEXT, encodeJsonFormat(publication)),
+  farewell: ({ reason, reconnect }) =>
+    encodeClose(reconnect ? CLOSE_CODES.serviceRestart : CLOSE_CODES.doNotComeBack, reason),
   heartbeat: HEARTBEAT,
   ending: ENDING,
   notice: (notice) => encodeText(noticeJson(notice)),
@@ -31,6 +33,8 @@ export const WEBSOCKET_RAW: Encoding = {
   transport: 'websocket',
   format: 'raw',
   encode: ({ payload, isGap }) => (isGap ? NOTHING : encodeFrame(isUtf8(payload) ? TEXT : BINARY, payload)),
+  farewell: ({ reason, reconnect }) =>
+    encodeClose(reconnect ? CLOSE_CODES.serviceRestart : CLOSE_CODES.doNotComeBack, reason),
   heartbeat: HEARTBEAT,
   ending: ENDING,
   notice: null,

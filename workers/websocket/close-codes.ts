@@ -22,6 +22,8 @@ export const CLOSE_CODES = {
   serviceRestart: 1012,
   /** There is no room now: come back later. */
   tryAgainLater: 1013,
+  /** Our own (§7.4.2 leaves 4000 to 4999 to applications): the backend does not want this client back. */
+  doNotComeBack: 4000,
 } as const;
 
 /** Stands for a close frame without a code, as in the APIs of browsers. Never sent (§7.4.1). */
