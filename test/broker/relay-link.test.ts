@@ -15,6 +15,8 @@ const ECHO = fileURLToPath(new URL('../fixtures/echo-link.js', import.meta.url))
 
 interface Pair {
   child: ChildProcess;
+  /** Resolves when the child has exited. */
+  exit: Promise<unknown>;
   link: RelayLink;
   /** What came back, each with its body's length and first byte; a body of unlike bytes fails the test. */
   back: [call: number, bytes: number, filler: number][];
@@ -25,6 +27,7 @@ const pairs: Pair[] = [];
 
 function open(change: (child: ChildProcess) => void = () => {}): Pair {
   const child = fork(ECHO, { stdio: [...STDIO_WITH_LINK] });
+  const exit = once(child, 'exit');
   change(child);
   const back: Pair['back'] = [];
   const closed: Pair['closed'] = [];
@@ -41,7 +44,7 @@ function open(change: (child: ChildProcess) => void = () => {}): Pair {
     (fault) => closed.push(fault),
   );
   assert.ok(link !== null);
-  const pair = { child, link, back, closed };
+  const pair = { child, exit, link, back, closed };
   pairs.push(pair);
   return pair;
 }
@@ -57,10 +60,8 @@ function sendMany({ link }: Pair, count: number, bytes: (i: number) => number): 
 }
 
 afterEach(async () => {
-  for (const { child, link } of pairs.splice(0)) {
+  for (const { child, exit, link } of pairs.splice(0)) {
     link.destroy();
-    if (child.exitCode !== null || child.signalCode !== null) continue;
-    const exit = once(child, 'exit');
     child.kill('SIGKILL');
     await exit;
   }
@@ -114,7 +115,7 @@ describe('a link', () => {
   it('says nothing once it was destroyed', async () => {
     const pair = open();
     pair.link.destroy();
-    await once(pair.child, 'exit');
+    await pair.exit;
     assert.deepEqual(pair.closed, []);
   });
 
@@ -126,7 +127,7 @@ describe('a link', () => {
     pair.link.send(writer.take());
     await waitUntil(() => pair.closed.length > 0, 'the link to be closed');
     assert.deepEqual(pair.closed, ['a frame of 4 bytes']);
-    await once(pair.child, 'exit');
+    await pair.exit;
   });
 
   it('works as well where Node does not show the handle of a socket', async () => {
