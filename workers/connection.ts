@@ -5,7 +5,7 @@
 //   … head ─▶ open: first bytes, subscribed, frames and heartbeats ─▶ finish or close (`release` gives up the channels)
 //          └▶ waiting: a poll; its subscriber tells when there is something ─▶ answered: back to asking, or the end
 //
-// Cost while open: this object (10 fields, 104 bytes), its wire, its channel's name and its place in the hub; no
+// Cost while open: this object (11 fields, 112 bytes), its wire, its channel's name and its place in the hub; no
 // listener, timer, closure or buffer. While waiting: the same and a poll's subscriber (poll/sessions.ts).
 
 import type { CloseReason } from '../src/close-reason.ts';
