@@ -6,7 +6,7 @@
 // Latency runs from the call to the API to the client's read, at rest and while connections move. At the end every channel
 // has had what was sent to it, once and in order, and no client was closed, or the run has failed.
 //
-// Usage: npm run bench:moving -- [--connections 10000] [--rate 2000] [--replacements 3] [--redis] [--json FILE]
+// Usage: npm run bench:moving -- [--connections 10000] [--rate 2000] [--replacements 3] [--redis]
 
 import { Agent, request } from 'node:http';
 import { parseArgs } from 'node:util';

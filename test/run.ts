@@ -27,10 +27,12 @@ const ON_EVERY_MAJOR = [
   'test/end-to-end/api',
   'test/end-to-end/capacity',
   'test/end-to-end/lifecycle',
+  'test/end-to-end/moving.test',
   'test/end-to-end/sse.test',
   'test/end-to-end/sticky',
   'test/end-to-end/tls.test',
   'test/end-to-end/websocket.test',
+  'test/primary/hand-overs',
 ];
 
 /**
