@@ -15,7 +15,7 @@ import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import type { WorkerAddress, WorkerTable } from './worker-table.ts';
 
-/** For giving everything away: 100,000 connections at 2,500 a second, and what is waited for at the end. */
+/** Time without a single connection given, beyond what the drain takes: every step of a batch has a far shorter one. */
 const GIVE_LIMIT_MS = 60_000;
 
 /** What a worker gave to others. */
@@ -273,11 +273,17 @@ export class Succession {
     });
   }
 
-  /** Kills a worker that does not leave. One whose broker is away cannot give anything: it is given the time again. */
+  /**
+   * Kills a worker that does not leave. One that goes on giving is given the time again, however many it holds; so is one
+   * whose broker is away, which cannot give anything.
+   */
   #deadline(worker: WorkerProcess, limitMs: number): NodeJS.Timeout {
+    const { row } = worker;
+    const movedBefore = row.counters.movedOut;
     return setTimeout(() => {
       const leaving = this.#leaving.get(worker);
-      if (worker.row.brokerState === 'up' || leaving === undefined) worker.kill();
+      const goesOn = row.counters.movedOut > movedBefore || row.brokerState !== 'up';
+      if (leaving === undefined || !goesOn) worker.kill();
       else leaving.deadline = this.#deadline(worker, limitMs);
     }, limitMs);
   }
