@@ -179,6 +179,24 @@ describe('SIGHUP', () => {
     assert.equal(await servedBy(gateway.publicPort), 'second');
   });
 
+  it('leaves the workers where they are; replaced when asked, they drain what cannot move, and count it', async () => {
+    const gateway = await start({ LONGWIRE_DRAIN_SECONDS: '0' });
+    const held = await new SseClient(gateway.publicPort, '/sse/held', '', {
+      tls: { ca: readFileSync(first.ca) },
+    }).opened();
+    await reload(gateway, RELOADED);
+    const generations = async () => (await gateway.workers()).map(({ generation }) => generation);
+    assert.deepEqual(await generations(), [1, 1]);
+    assert.equal(held.connection.ending, 'none');
+    await gateway.command('/workers/replace');
+    await waitUntil(() => gateway.logged('operation is done').length > 0, 'the operation to end');
+    assert.deepEqual(await generations(), [2, 2]);
+    await waitUntil(() => held.connection.ending !== 'none', 'the end');
+    assert.equal(held.connection.ending, 'fin');
+    assert.equal((await gateway.metrics()).value('longwire_not_moved_total', { reason: 'tls' }), 1);
+    assert.equal(await servedBy(gateway.publicPort), 'first');
+  });
+
   it('without TLS replaces the workers, which moves every connection and harms nobody', async () => {
     const gateway = await startGateway();
     gateways.push(gateway);
