@@ -17,6 +17,7 @@ const outcome = await runScenarios({
   scenarios,
   firstSeed,
   atOnce: 25,
+  broker: 'redis',
   troubleMs: 200,
   onProgress(done) {
     if (performance.now() - shownAt < 60_000) return;

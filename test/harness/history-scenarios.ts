@@ -1,4 +1,4 @@
-// Many scenarios at once on one gateway and one Redis, with trouble made all the while: a worker killed, the connections of a
+// Many scenarios at once on one gateway, on Redis or on the embedded broker, with trouble made all the while: a worker killed, the connections of a
 // worker's subscription or publisher cut, all workers replaced with their connections moved.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,6 +13,7 @@ export interface ScenariosOptions {
   scenarios: number;
   firstSeed: number;
   atOnce: number;
+  broker: 'redis' | 'embedded';
   /** Trouble is made this often. */
   troubleMs: number;
   /** Told how far it is. */
@@ -36,17 +37,17 @@ export async function runScenarios(options: ScenariosOptions): Promise<Scenarios
   const folder = mkdtempSync(join(tmpdir(), 'longwire-scenarios-'));
   const file = join(folder, 'namespaces.json');
   writeFileSync(file, JSON.stringify(SCENARIO_NAMESPACES));
-  const redis = await startRedis();
+  const redis = options.broker === 'redis' ? await startRedis() : null;
   const gateway = await startGateway({
     // A port of its own: should all workers be gone at once, one that is free would be another one.
     env: {
       PORT: String(await freePort()),
-      REDIS_URL: redis.url,
+      REDIS_URL: redis?.url ?? '',
       LONGWIRE_NAMESPACES: file,
       LONGWIRE_LOG_LEVEL: 'error',
     },
   });
-  const client = new Redis(redis.url);
+  const client = redis === null ? null : new Redis(redis.url);
   const random = randomFrom(firstSeed);
   const outcome: ScenariosOutcome = {
     scenarios: 0,
@@ -71,7 +72,7 @@ export async function runScenarios(options: ScenariosOptions): Promise<Scenarios
       if (pid === null || ready.length < 2) return;
       outcome.kills++;
       process.kill(pid, 'SIGKILL');
-    } else {
+    } else if (client !== null) {
       const clients = String(await client.client('LIST'))
         .split('\n')
         .filter((line) => line.includes('name=longwire-worker'));
@@ -107,9 +108,9 @@ export async function runScenarios(options: ScenariosOptions): Promise<Scenarios
     await Promise.all(Array.from({ length: atOnce }, run));
   } finally {
     clearInterval(timer);
-    client.disconnect();
+    client?.disconnect();
     await gateway.kill();
-    await redis.stop();
+    await redis?.stop();
     rmSync(folder, { recursive: true, force: true });
   }
   return outcome;
