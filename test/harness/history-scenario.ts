@@ -4,7 +4,7 @@
 // The ledger knows what was published where, and with which offset. A publish that failed may or may not have been taken: it
 // may be seen or not. A client is followed over all its connections: of a channel with history it must have seen everything
 // behind its first position, once each and in order, but for what a `gap` stands in place of; of one without, no more than
-// that within each connection.
+// that within each connection. One that may not have been taken has no place in that order.
 
 import type { GatewayProcess } from './gateway.ts';
 import { type Entry, HISTORY_TRANSPORTS, HistoryClient } from './history-client.ts';
@@ -184,6 +184,7 @@ function faultsOf(follower: Follower, channel: string, published: readonly Publi
   };
   let next: number | null = history ? firstOwed(published, follower.firstPosition) : null;
   let newest = 0;
+  const doubtful = new Set<number>();
   for (const entries of follower.connections) {
     if (!history) next = null;
     for (const entry of entries) {
@@ -195,6 +196,12 @@ function faultsOf(follower: Follower, channel: string, published: readonly Publi
       const at = published.findIndex(({ number }) => String(number) === entry.data);
       const number = Number(entry.data);
       if (at < 0) said(`${entry.data} was never published`);
+      if (published[at]?.offset === null) {
+        // Whoever sent it gave up, and it may have been taken after what was sent later: it has no place, but comes once.
+        if (doubtful.has(number)) said(`${number} came twice`);
+        doubtful.add(number);
+        continue;
+      }
       if (number <= newest) said(`${number} came after ${newest}`);
       for (let i = next ?? at; i < at; i++) {
         const missing = published[i] as Published;
