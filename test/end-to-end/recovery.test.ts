@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { EventSource } from 'eventsource';
-import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { type GatewayProcess, startGateway, type WorkerInfo } from '../harness/gateway.ts';
 import { HISTORY_TRANSPORTS, HistoryClient, type HistoryTransport } from '../harness/history-client.ts';
 import { ask } from '../harness/raw-client.ts';
 import { freePort, type RedisServer, startRedis } from '../harness/redis.ts';
@@ -286,9 +286,12 @@ for (const { name, start } of SETUPS) {
       const channels = [fresh('chat'), fresh('chat')];
       const clients = HISTORY_TRANSPORTS.map((transport) => open(transport, channels));
       for (const client of clients) await client.opened();
-      for (const pid of await gateway.workerPids()) process.kill(pid, 'SIGKILL');
+      const killed = await gateway.workerPids();
+      for (const pid of killed) process.kill(pid, 'SIGKILL');
       await waitUntil(() => clients.every(({ ended }) => ended), 'the connections to end');
-      await waitUntil(async () => (await gateway.readiness()) === 200, 'others to be ready');
+      // Not readiness alone: the primary may not have heard of the deaths yet.
+      const isNew = ({ state, pid }: WorkerInfo) => state === 'ready' && !killed.includes(pid ?? 0);
+      await waitUntil(async () => (await gateway.workers()).every(isNew), 'others to be ready');
       for (const [i, channel] of channels.entries()) await gateway.publish(channel, String(i + 1));
       for (const { transport, position } of clients) {
         const back = open(transport, channels, position);
