@@ -41,6 +41,11 @@ export class Conflation {
     return this.kept.size;
   }
 
+  /** Whether something is kept for it. */
+  has(connection: Conflated): boolean {
+    return this.kept.has(connection);
+  }
+
   /** Keeps the publication for later, or says false: it is to be delivered now. */
   keep(connection: Conflated, publication: Publication): boolean {
     if (connection.wire.outboxBytes < this.fullBytes && this.kept.get(connection)?.has(publication.channel) !== true) {

@@ -123,6 +123,8 @@ export class Connection extends RequestConnection implements SessionHost, Client
     }
     // Channels whose crowds are served in slices may have brought theirs later.
     for (const publication of [...publications].sort((a, b) => a.order - b.order)) this.deliver(publication);
+    // The drain has begun without it.
+    if (this.gateway.draining) this.finish('drained');
   }
 
   private hold(channels: string | readonly string[]): void {

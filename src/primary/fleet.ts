@@ -44,7 +44,7 @@ export class Fleet {
       const slots = this.#supervisor.readySlots;
       operation.workers = slots.length;
       try {
-        if (atOnce) await Promise.all(slots.map((id) => this.#replaceOne(operation, id)));
+        if (atOnce) await allEnded(slots.map((id) => this.#replaceOne(operation, id)));
         else for (const id of slots) await this.#replaceOne(operation, id);
       } catch (thrown) {
         // Whoever dies from now on comes back as those are that serve.
@@ -123,6 +123,11 @@ export class Fleet {
     const row = this.#table.rows[id - 1];
     return row === undefined ? 0 : heldBy(row);
   }
+}
+
+/** As `Promise.all`, but an operation is not over before all its parts are, whatever becomes of one. */
+async function allEnded(parts: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(parts)) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 /** Who gives how many to whom, so that each has the mean, give or take one; or on the way there, `most` from each. */

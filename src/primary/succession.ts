@@ -28,7 +28,8 @@ export interface Given {
 
 interface Next {
   readonly deadline: NodeJS.Timeout;
-  readonly resolve: () => void;
+  /** With whom it found in its slot. */
+  readonly resolve: (former: WorkerProcess | null) => void;
   readonly reject: (error: LongwireError) => void;
 }
 
@@ -50,6 +51,8 @@ export interface SuccessionHost {
   readonly slots: Slot[];
   readonly readyDeadlineMs: number;
   readonly killGraceMs: number;
+  /** False from the moment that all workers are stopped. */
+  running(): boolean;
   drainSeconds(): number;
   readyWorker(id: number): WorkerProcess | null;
   /** Forks a process beside the one in the slot. */
@@ -83,12 +86,12 @@ export class Succession {
    */
   async replace(id: number): Promise<Given> {
     const { table, makeProcess, readyWorker, drainSeconds, onChange } = this.#host;
-    const former = readyWorker(id);
-    if (former === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
+    this.#checkRunning();
+    if (readyWorker(id) === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
     const next = makeProcess(id);
-    await this.#expect(next);
-    // It may have died meanwhile, and took its connections with it.
-    if (former.row.state !== 'ready') return NOTHING_GIVEN;
+    // The one from above, or whoever has replaced it since; null when it died just now and took its connections with it.
+    const former = await this.#expect(next);
+    if (former?.row.state !== 'ready') return NOTHING_GIVEN;
     table.leaving(former.row);
     onChange();
     next.send({ type: 'predecessor', present: true });
@@ -103,6 +106,7 @@ export class Succession {
    * @throws LongwireError `unavailable` when it does not become ready; then there are as many slots as before.
    */
   async addSlot(): Promise<void> {
+    this.#checkRunning();
     const { table, slots, makeProcess } = this.#host;
     const id = table.addSlot();
     slots.push(makeSlot(id));
@@ -118,9 +122,16 @@ export class Succession {
     }
   }
 
-  /** Gives the last slot up: its worker gives all its connections to the others, evenly, and leaves. */
+  /**
+   * Gives the last slot up: its worker gives all its connections to the others, evenly, and leaves.
+   *
+   * @throws LongwireError `unavailable` when none of the others is ready; then there are as many slots as before.
+   */
   async removeSlot(): Promise<Given> {
+    this.#checkRunning();
     const { table, slots, readyWorker, drainSeconds, onChange } = this.#host;
+    const shares = slots.slice(0, -1).flatMap(({ id }) => (readyWorker(id) === null ? [] : [{ to: id, count: null }]));
+    if (shares.length === 0) throw new LongwireError('unavailable', 'no other worker is ready to take its connections');
     const slot = slots.pop();
     table.removeSlot();
     if (slot === undefined) return NOTHING_GIVEN;
@@ -133,7 +144,6 @@ export class Succession {
     }
     table.leaving(worker.row);
     onChange();
-    const shares = slots.flatMap(({ id }) => (readyWorker(id) === null ? [] : [{ to: id, count: null }]));
     this.#heirs.set(slot.id, shares[0]?.to ?? 0);
     return this.#leave(worker, shares, drainSeconds());
   }
@@ -201,7 +211,7 @@ export class Succession {
     this.#next.delete(worker);
     onPromoted(worker, ready);
     onChange();
-    next.resolve();
+    next.resolve(former);
   }
 
   /** The next one does not become ready: it is leaving, whether it knows it or not. */
@@ -241,8 +251,13 @@ export class Succession {
 
   // ---- waiting for them
 
-  /** Resolves when `worker` is ready and its slot's. */
-  #expect(worker: WorkerProcess): Promise<void> {
+  /** Workers that are being drained are nobody's to end, and new ones would be in the way. */
+  #checkRunning(): void {
+    if (!this.#host.running()) throw new LongwireError('unavailable', 'the gateway is stopping');
+  }
+
+  /** Resolves when `worker` is ready and its slot's, with the one that was in it until then. */
+  #expect(worker: WorkerProcess): Promise<WorkerProcess | null> {
     const { readyDeadlineMs } = this.#host;
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => {

@@ -376,6 +376,7 @@ export class Supervisor implements WorkerProcessOwner {
       slots: this.#slots,
       readyDeadlineMs: this.#readyDeadlineMs,
       killGraceMs: this.#killGraceMs,
+      running: () => this.#state === 'running',
       drainSeconds: () => this.#config.drainSeconds,
       readyWorker: (id) => this.#readyWorker(id),
       makeProcess: (id) => this.#makeProcess(id, 'beside'),

@@ -364,3 +364,47 @@ describe('stop', () => {
     assert.equal(row2().generation, generation);
   });
 });
+
+describe('the succession', () => {
+  it('sees whoever it finds in the slot leave, also one that took the place of a dead one meanwhile', async () => {
+    const { supervisor, table, row } = rig({ behaviours: ['serve'] });
+    await supervisor.start();
+    const former = pidOf(row(1));
+    const replacing = supervisor.succession.replace(1);
+    const next = table.lives.find(({ pid }) => pid !== former);
+    assert.ok(next !== undefined);
+    process.kill(pidOf(next), 'SIGSTOP');
+    process.kill(former, 'SIGKILL');
+    await waitUntil(() => row(1).state === 'ready' && row(1).pid !== former, 'the replacement of the dead one');
+    const between = pidOf(row(1));
+    process.kill(pidOf(next), 'SIGCONT');
+    await replacing;
+    assert.equal(row(1).pid, next.pid);
+    await waitUntil(() => !isAlive(between), 'the one between to be gone');
+    assert.deepEqual(table.lives, [row(1)]);
+    assert.equal(row(1).state, 'ready');
+  });
+
+  it('gives up no slot while none of the others is ready', async () => {
+    const { supervisor, row } = rig({ behaviours: ['serve', 'serve'] });
+    await supervisor.start();
+    process.kill(pidOf(row(1)), 'SIGKILL');
+    await waitUntil(() => row(1).state !== 'ready', 'the other one to be gone');
+    await assert.rejects(supervisor.succession.removeSlot(), rejectsWith(/no other worker is ready/));
+    assert.equal(supervisor.slotCount, 2);
+    assert.equal(row(2).state, 'ready');
+  });
+
+  it('ends no worker that drains, and starts none, once all are stopped', async () => {
+    const { supervisor, table, row } = rig({ behaviours: ['stay', 'stay'], killGraceMs: 200 });
+    await supervisor.start();
+    const stopping = supervisor.stop(0);
+    const { succession } = supervisor;
+    for (const step of [succession.removeSlot(), succession.addSlot(), succession.replace(1)]) {
+      await assert.rejects(step, rejectsWith(/is stopping/));
+    }
+    assert.deepEqual([row(1), row(2)].map(pidOf).filter(isAlive).length, 2);
+    assert.equal(table.lives.length, 2);
+    await stopping;
+  });
+});

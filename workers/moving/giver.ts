@@ -201,6 +201,8 @@ export class Giver {
     const connection = batch.movers[index] as Mover;
     if (connection.state !== 'moving') return false;
     if (connection instanceof PollSession) return this.giveSession(batch, index, connection, slot, onEnd);
+    // It has room for the newest of its `latest_only` channels only now: that came before the fence, so it is ours to write.
+    if (this.gateway.conflation?.has(connection) === true) return false;
     const heartbeatMs = batch.heartbeatsMs[index] as number;
     const heard = !(connection.session instanceof WebSocketSession) || connection.session.heard;
     const forwarded = this.gateway.clients?.forwardedOf(connection) ?? '';

@@ -27,6 +27,11 @@ const WAITING_LIMIT_BYTES = 8 * 1024 * 1024;
 const HOPS_LIMIT = 3;
 /** Beyond the primary's own limit (src/primary/hand-overs.ts), which is the one that decides. */
 const DEADLINE_MS = 10_000;
+/**
+ * For the primary's word. node:child_process drops a descriptor that the other process has no room for, and the message with it,
+ * after four tries and without a word: who waits for that would wait for ever.
+ */
+const ANSWER_LIMIT_MS = 10_000;
 
 export interface HandOverOptions {
   /** Sends to the primary, with a descriptor for `hand-over`. */
@@ -37,6 +42,8 @@ export interface HandOverOptions {
   admit(wire: Wire): Connection | null;
   /** Gives a wire to the held connection that waits for it; false when there is none. */
   takeHeld(cargo: Extract<Cargo, { kind: 'held' }>, wire: Wire): boolean;
+  /** For tests. */
+  answerLimitMs?: number | undefined;
 }
 
 /** Told once, what became of a connection that is still 'moving'; it must go on from 'returned'. */
@@ -48,6 +55,7 @@ interface Given {
   readonly descriptor: Descriptor;
   readonly cargo: Cargo;
   readonly onOutcome: OnOutcome;
+  sentAtMs: number;
 }
 
 export class HandOver {
@@ -57,6 +65,9 @@ export class HandOver {
   private readonly waiting: Given[];
   private waitingBytes: number;
   private number: number;
+  /** Runs while something is in flight. */
+  private timer: NodeJS.Timeout | null;
+  private readonly answerLimitMs: number;
   /** Of the request that is being read, from how many workers it came. */
   private hops: number;
 
@@ -67,6 +78,8 @@ export class HandOver {
     this.waiting = [];
     this.waitingBytes = 0;
     this.number = 0;
+    this.timer = null;
+    this.answerLimitMs = options.answerLimitMs ?? ANSWER_LIMIT_MS;
     this.hops = 0;
     gateway.handOver = (connection, slot, bytes) => this.giveRequest(connection, slot, bytes);
   }
@@ -112,7 +125,7 @@ export class HandOver {
     if (shared === null) return false;
     const client = this.gateway.clients?.ownAddressOf(connection) ?? '';
     const cargo: Cargo = { ...load(shared.unread ?? NOTHING), client };
-    const given = { connection, slot, descriptor: shared.descriptor, cargo, onOutcome };
+    const given = { connection, slot, descriptor: shared.descriptor, cargo, onOutcome, sentAtMs: 0 };
     connection.state = 'moving';
     if (this.inFlight.size < IN_FLIGHT_LIMIT) {
       this.send(given);
@@ -126,8 +139,24 @@ export class HandOver {
   private send(given: Given): void {
     const number = ++this.number;
     this.inFlight.set(number, given);
+    given.sentAtMs = performance.now();
+    this.timer ??= setTimeout(() => this.lookForLost(), this.answerLimitMs).unref();
     // A channel that is gone takes this process with it.
     this.options.send({ type: 'hand-over', to: given.slot, number, cargo: given.cargo }, given.descriptor);
+  }
+
+  /** Those that the primary has not answered are lost: the other worker may have them. */
+  private lookForLost(): void {
+    this.timer = null;
+    const due = performance.now() - this.answerLimitMs;
+    for (const [number, { sentAtMs }] of this.inFlight) {
+      // In the order in which they were sent.
+      if (sentAtMs > due) {
+        this.timer ??= setTimeout(() => this.lookForLost(), sentAtMs - due + 1).unref();
+        return;
+      }
+      this.onOutcome(number, 'lost');
+    }
   }
 
   private sendNext(): void {

@@ -30,6 +30,7 @@ export interface MovesOptions {
   /** For tests; see giver.ts and above. */
   stepLimitMs?: number;
   vainLimitMs?: number;
+  answerLimitMs?: number;
 }
 
 /** What is left to give to one worker. */
@@ -45,7 +46,11 @@ export class Moves {
   private readonly giver: Giver;
   private readonly taker: Taker;
 
-  constructor(gateway: Gateway, admission: Admission, { send, adopt, stepLimitMs, vainLimitMs }: MovesOptions) {
+  constructor(
+    gateway: Gateway,
+    admission: Admission,
+    { send, adopt, stepLimitMs, vainLimitMs, answerLimitMs }: MovesOptions,
+  ) {
     const admit = (wire: Wire): Connection | null => admission.adopt(wire);
     this.gateway = gateway;
     this.vainLimitMs = vainLimitMs ?? VAIN_LIMIT_MS;
@@ -54,6 +59,7 @@ export class Moves {
       adopt,
       admit,
       takeHeld: (cargo, wire) => this.taker.take(cargo, wire),
+      answerLimitMs,
     });
     this.giver = new Giver(gateway, this.handOver, send, stepLimitMs);
     this.taker = new Taker(gateway, {
@@ -176,6 +182,7 @@ export class Moves {
 
   /** Gives away those that wait for their next request, or have said nothing of it. They have no place in any order. */
   private giveIdle(takers: readonly Taking[]): void {
+    if (takers.length === 0) return;
     const { wheel } = this.gateway;
     for (const [i, connection] of this.find(isBetween, Number.POSITIVE_INFINITY).entries()) {
       const { to } = takers[i % takers.length] as Taking;

@@ -5,12 +5,15 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Config } from '../../../config/config.ts';
+import { NO_NAMESPACES } from '../../../config/namespaces.ts';
 import type { Descriptor, ToPrimary, ToWorker } from '../../../src/ipc.ts';
 import { Batches } from '../../../src/primary/batches.ts';
 import { HandOvers, type Party } from '../../../src/primary/hand-overs.ts';
 import { Publication } from '../../../src/publication.ts';
 import { Admission } from '../../../workers/admission.ts';
 import { Connection } from '../../../workers/connection.ts';
+import { drain } from '../../../workers/drain.ts';
 import type { Gateway } from '../../../workers/gateway.ts';
 import { Moves } from '../../../workers/moving/moves.ts';
 import type { Wire } from '../../../workers/wire/wire.ts';
@@ -29,8 +32,8 @@ class Worker implements Party {
   readonly moves: Moves;
   cut: Cut = () => false;
 
-  constructor(slot: number, rig: Rig) {
-    ({ gateway: this.gateway, broker: this.broker } = makeGateway());
+  constructor(slot: number, rig: Rig, changes: Partial<Config>) {
+    ({ gateway: this.gateway, broker: this.broker } = makeGateway(changes));
     this.admission = new Admission(
       this.gateway,
       1_000,
@@ -43,6 +46,7 @@ class Worker implements Party {
       adopt: (descriptor) => (descriptor as SharedWire).twin(),
       stepLimitMs: 50,
       vainLimitMs: 400,
+      answerLimitMs: 150,
     });
     this.broker.onPublish = async () => rig.deliver(slot);
   }
@@ -110,9 +114,9 @@ class Rig {
   reaches = { giver: true, taker: true };
   private number = 0;
 
-  constructor() {
-    this.giver = new Worker(1, this);
-    this.taker = new Worker(2, this);
+  constructor(changes: Partial<Config> = {}) {
+    this.giver = new Worker(1, this, changes);
+    this.taker = new Worker(2, this, changes);
   }
 
   onMessage(from: Worker, message: ToPrimary, descriptor: Descriptor | null): void {
@@ -243,7 +247,64 @@ describe('a move', () => {
   });
 });
 
+describe('a move of a channel that is latest_only', () => {
+  it('waits until who was behind has the newest', async () => {
+    const latestOnly = { ...NO_NAMESPACES, default: { ...NO_NAMESPACES.default, latestOnly: true } };
+    const rig = new Rig({ channelOptions: latestOnly, outboxLimitBytes: 4_096 });
+    rig.connect(1);
+    const [slow] = rig.wires;
+    assert.ok(slow !== undefined);
+    slow.full = true;
+    rig.publish('all', Buffer.alloc(2_048, 'x'));
+    rig.next();
+    rig.next();
+    const giving = rig.giver.moves.give([{ to: 2, count: null }], false);
+    await waitUntil(() => rig.giver.gateway.keptBack.size === 1, 'the fence');
+    slow.drain();
+    assert.equal((await giving).moved, 1);
+    assert.deepEqual(rig.numbersOf(slow), [2]);
+    rig.checkLeftovers({ giver: 0, taker: 1 });
+  });
+});
+
+describe('a worker that is to give everything away', () => {
+  it('and has nobody to give it to keeps it', async () => {
+    const rig = new Rig();
+    rig.connect(3, '/healthz');
+    assert.equal((await rig.giver.moves.give([], true)).moved, 0);
+    assert.equal(rig.giver.admission.heldCount, 3);
+  });
+
+  it('and drains meanwhile closes with their hint those that come back', async () => {
+    const rig = new Rig();
+    rig.connect(3);
+    rig.reaches.taker = false;
+    const giving = rig.giver.moves.give([{ to: 2, count: null }], false);
+    await waitUntil(() => rig.giver.gateway.keptBack.size === 3, 'the fence');
+    const draining = drain(rig.giver.gateway, 0, () => rig.giver.open.length + rig.giver.gateway.keptBack.size);
+    await giving;
+    await draining;
+    assert.deepEqual(closedOf(rig.giver.gateway), ['drained', 'drained', 'drained']);
+    // By FIN, behind what is their transport's last; one that is cut off has no state but 'destroyed'.
+    for (const { state } of rig.wires) assert.equal(state, 'ended');
+  });
+});
+
 describe('a step of a move that is cut', () => {
+  it('the primary says nothing of a descriptor: that one is closed, the rest move, and the move ends', async () => {
+    for (const word of ['hand-over', 'handed-over']) {
+      const rig = new Rig();
+      let left = 1;
+      const once = (said: string): boolean => said === word && left-- > 0;
+      if (word === 'hand-over') rig.cut = once;
+      else rig.giver.cut = once;
+      rig.connect(5);
+      assert.equal((await rig.give()).moved, 4);
+      assert.deepEqual(closedOf(rig.giver.gateway), ['lost']);
+      assert.equal(rig.giver.admission.heldCount, 0);
+    }
+  });
+
   for (const word of ['offer', 'accepted', 'fenced']) {
     it(`${word}: the giver goes on, and a later pass moves them`, async () => {
       const rig = new Rig();
