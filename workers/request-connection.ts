@@ -406,8 +406,10 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   /** What passes through the primary is one request with a body: nothing is held there, and nothing kept for the next. */
   private fitsRelay(head: RequestHead): boolean {
     head.keepAlive = false;
-    if (head.bodyKind !== 'none') return true;
-    this.reject(400, 'a field of this request is named as if it had a body', 'malformed', '', head.method === 'HEAD');
+    // A handshake with a length of zero is none with a body: a WebSocket would have an outbox that nobody can count.
+    if (head.bodyKind !== 'none' && !(head.upgrade && head.method === 'GET')) return true;
+    const text = 'a field of this request speaks of a body, or is named as if it did, and it can have none';
+    this.reject(400, text, 'malformed', '', head.method === 'HEAD');
     return false;
   }
 

@@ -70,6 +70,15 @@ for (const wire of WIRES) {
       client.close();
     });
 
+    it('HEAD with a length is refused by a head alone', async () => {
+      for (const path of ['/sse/alice', '/stream/alice']) {
+        const client = new RawClient(port);
+        client.write(`HEAD ${path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\n\r\n`);
+        assert.equal(await client.end(), 'fin');
+        assert.match(client.text, /^HTTP\/1\.1 400 [^]+\r\n\r\n$/);
+      }
+    });
+
     it('HEAD gets the same head and no stream', async () => {
       const client = new RawClient(port);
       client.write('HEAD /sse/alice HTTP/1.1\r\nHost: gateway\r\n\r\n');

@@ -284,6 +284,10 @@ describe('requests with a body, through the sticky primary', () => {
         assert.equal(answer.status, 400, `${path} with ${fields}`);
       }
     }
+    const upgrade =
+      'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==';
+    const handshake = await ask(port, `GET /ws/a HTTP/1.1\r\nHost: g\r\n${upgrade}\r\nContent-Length: 0\r\n\r\n`);
+    assert.equal(handshake.status, 400, 'a WebSocket with Content-Length: 0');
     await gateway.metricReaches('longwire_sticky_sockets', {}, 0);
   });
 

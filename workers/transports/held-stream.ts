@@ -38,7 +38,7 @@ export function holdStream(stream: HeldStream): Handler {
     if (typeof asked === 'string') {
       exchange.reject(400, asked, 'malformed', corsFields, headOnly);
     } else if (head.bodyKind !== 'none') {
-      exchange.reject(400, 'a request for a stream has no body', 'malformed', corsFields);
+      exchange.reject(400, 'a request for a stream has no body', 'malformed', corsFields, headOnly);
     } else if (draining) {
       exchange.reject(503, 'this worker is draining; try again', 'draining', corsFields, headOnly);
     } else if (headOnly) {
