@@ -94,12 +94,13 @@ export class HandOver {
       slot,
       (unread) => {
         // A copy: they lie where the next read goes, and the message may have to wait.
-        request = Buffer.concat([bytes, unread]);
-        return { kind: 'request', bytes: request, hops };
+        request = Buffer.from(bytes);
+        return { kind: 'request', bytes: Buffer.concat([request, unread]), hops };
       },
       (outcome) => {
         if (outcome === 'nobody') {
           this.gateway.goneSlot = slot;
+          // Without what was unread: the wire still has that, and tells it next.
           connection.readAgain(request);
           this.gateway.goneSlot = 0;
         } else if (outcome === 'returned') {

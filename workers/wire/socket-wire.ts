@@ -129,8 +129,11 @@ export class SocketWire implements Wire {
     const descriptor = descriptorOf(socket);
     if (descriptor === null) return null;
     socket.pause();
-    // The kernel may have been read further than the owner was told. It is put back for the case that we go on.
+    // The kernel may have been read further than the owner was told. It is put back for the case that we go on; nor is the
+    // owner told now, for `read` says 'data' too.
+    socket.wire = undefined;
     const unread: Buffer | null = socket.read();
+    socket.wire = this;
     if (unread !== null) socket.unshift(unread);
     descriptor.reading = false;
     descriptor.readStop();
