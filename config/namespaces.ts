@@ -31,6 +31,8 @@ export const DEFAULT_OPTIONS: NamespaceOptions = {
 /** What holds without a file. */
 export const NO_NAMESPACES: Namespaces = { default: DEFAULT_OPTIONS, named: {} };
 
+const COLON = 0x3a;
+
 /** Finds the options of a channel. */
 export class NamespaceTable {
   private readonly fallback: NamespaceOptions;
@@ -49,6 +51,8 @@ export class NamespaceTable {
   }
 
   of(channel: string): NamespaceOptions {
+    // Reserved ones are the gateways' own: in a history they would take offsets that no line of publications has.
+    if (channel.charCodeAt(0) === COLON) return DEFAULT_OPTIONS;
     if (this.named.size === 0) return this.fallback;
     const colon = channel.indexOf(':');
     return colon < 0 ? this.fallback : (this.named.get(channel.slice(0, colon)) ?? this.fallback);

@@ -97,8 +97,8 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
   });
   process.on('SIGTTIN', () => begin(log, 'SIGTTIN', () => fleet.scale((present) => present + 1)));
   process.on('SIGTTOU', () => begin(log, 'SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1))));
-  startWatch(config, log, supervisor, fleet, table);
-  endOnSignals(config, log, supervisor, admin, front, manager);
+  startWatch(log, supervisor, fleet, table);
+  endOnSignals(log, supervisor, admin, front, manager);
   endOnFaults(log, supervisor);
   try {
     const adminPort = await admin.listen();
@@ -133,7 +133,7 @@ function begin(log: Log, cause: string, operation: () => void): void {
   }
 }
 
-function startWatch(config: Config, log: Log, supervisor: Supervisor, fleet: Fleet, table: WorkerTable): void {
+function startWatch(log: Log, supervisor: Supervisor, fleet: Fleet, table: WorkerTable): void {
   const actions = {
     kill: ({ id }: WorkerRow) => supervisor.killWorker(id),
     replace: (id: number) => begin(log, 'memory', () => fleet.replaceOne(id)),
@@ -141,7 +141,7 @@ function startWatch(config: Config, log: Log, supervisor: Supervisor, fleet: Fle
       if (fleet.operations.idle) begin(log, 'LONGWIRE_REBALANCE_PERCENT', () => fleet.rebalance(REBALANCE_STEP));
     },
   };
-  const watch = new Watch(config, actions, log);
+  const watch = new Watch(() => supervisor.config, actions, log);
   setInterval(() => watch.look(table.rows, table.nowMs()), LOOK_MS).unref();
 }
 
@@ -169,7 +169,6 @@ async function stickyFront(
 
 /** The first signal drains, after its delay, and exits 0; the second ends everything at once. */
 function endOnSignals(
-  config: Config,
   log: Log,
   supervisor: Supervisor,
   admin: AdminServer,
@@ -185,7 +184,7 @@ function endOnSignals(
     }
     ending = true;
     supervisor.announceStop();
-    const { drainSeconds, drainDelaySeconds } = config;
+    const { drainSeconds, drainDelaySeconds } = supervisor.config;
     log.info('shutting down', { signal, drainSeconds, drainDelaySeconds });
     manager.stopping();
     setTimeout(end, drainDelaySeconds * 1000);
@@ -193,7 +192,7 @@ function endOnSignals(
   const end = (): void => {
     front?.stop();
     supervisor
-      .stop(config.drainSeconds)
+      .stop(supervisor.config.drainSeconds)
       .then(async (killed) => {
         await admin.close();
         log.info('shut down', { workersKilled: killed });

@@ -335,6 +335,11 @@ export class Supervisor implements WorkerProcessOwner {
     return this.#slots.length;
   }
 
+  /** What is in force: what the workers that started last run on. */
+  get config(): Config {
+    return this.#config;
+  }
+
   /** What workers that start from now on run on, replacements of those that die included. Returns what it was before. */
   setConfig(config: Config): Config {
     const former = this.#config;

@@ -35,8 +35,10 @@ export interface WatchActions {
   rebalance(): void;
 }
 
+export type WatchLimits = Pick<Config, 'hangSeconds' | 'workerMemoryLimitBytes' | 'rebalancePercent'>;
+
 export class Watch {
-  readonly #config: Pick<Config, 'hangSeconds' | 'workerMemoryLimitBytes' | 'rebalancePercent'>;
+  readonly #config: () => WatchLimits;
   readonly #actions: WatchActions;
   readonly #log: Log;
   readonly #killed = new WeakSet<WorkerRow>();
@@ -46,11 +48,8 @@ export class Watch {
   #lastLookMs: number | null = null;
   #uneven = 0;
 
-  constructor(
-    config: Pick<Config, 'hangSeconds' | 'workerMemoryLimitBytes' | 'rebalancePercent'>,
-    actions: WatchActions,
-    log: Log,
-  ) {
+  /** @param config What is in force: it changes when workers are replaced. */
+  constructor(config: () => WatchLimits, actions: WatchActions, log: Log) {
     this.#config = config;
     this.#actions = actions;
     this.#log = log;
@@ -68,7 +67,7 @@ export class Watch {
   }
 
   #lookForHang(row: WorkerRow, nowMs: number): void {
-    const { hangSeconds } = this.#config;
+    const { hangSeconds } = this.#config();
     const silentMs = nowMs - Math.max(row.snapshotAtMs ?? 0, row.readyAtMs ?? 0);
     if (hangSeconds === 0 || silentMs < hangSeconds * 1000 || this.#killed.has(row)) return;
     this.#killed.add(row);
@@ -78,7 +77,7 @@ export class Watch {
   }
 
   #lookAtMemory(row: WorkerRow, nowMs: number): void {
-    const { workerMemoryLimitBytes: limit } = this.#config;
+    const { workerMemoryLimitBytes: limit } = this.#config();
     const { rssBytes } = row.gauges;
     const looks = limit > 0 && rssBytes > limit ? (this.#over.get(row) ?? 0) + 1 : 0;
     this.#over.set(row, looks);
@@ -90,7 +89,7 @@ export class Watch {
   }
 
   #lookAtBalance(ready: readonly WorkerRow[]): void {
-    const { rebalancePercent } = this.#config;
+    const { rebalancePercent } = this.#config();
     if (rebalancePercent === 0 || ready.length < 2) return;
     const held = ready.map(heldBy);
     const mean = held.reduce((sum, count) => sum + count, 0) / held.length;

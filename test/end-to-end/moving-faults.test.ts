@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { isAlive } from '../harness/alive.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { startRedis } from '../harness/redis.ts';
 import { openStreams, type SseClient } from '../harness/sse-client.ts';
@@ -87,6 +88,19 @@ describe('in the middle of a move', () => {
     const withTheKilled = moved - survivors;
     assert.ok(CLIENTS - survivors <= withTheKilled + ON_THEIR_WAY, `${survivors} are open, ${moved} have moved`);
     assert.equal((await gateway.workers()).length, 1);
+  });
+
+  it('the primary is killed: both workers go, and nobody is left with a socket that nobody serves', async () => {
+    const { gateway, clients } = await start();
+    const { former, next } = await beginReplacing(gateway);
+    // No waiting here: the batches are under way from now on.
+    gateway.signal('SIGKILL');
+    await gateway.ended;
+    for (const pid of [former, next]) await waitUntil(() => !isAlive(pid), `worker ${pid} to be gone`);
+    await waitUntil(
+      () => clients.every(({ connection }) => connection.ending !== 'none'),
+      () => `${clients.filter(({ connection }) => connection.ending === 'none').length} connections to be closed`,
+    );
   });
 
   it('the new worker dies before it is ready: the old one serves on and nothing has changed', async () => {

@@ -2,6 +2,9 @@
 // order, and none is closed. On both wires, with the embedded broker and with Redis.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { type NumberedClient, NumberedPublisher } from '../harness/numbered.ts';
@@ -44,19 +47,26 @@ async function command(gateway: GatewayProcess, path: string, body = ''): Promis
   return now;
 }
 
-async function setup(wire: string, broker: string) {
+const folder = mkdtempSync(join(tmpdir(), 'longwire-moving-'));
+const namespaces = join(folder, 'namespaces.json');
+writeFileSync(namespaces, JSON.stringify({ default: { history_size: 100, history_ttl_seconds: 60 } }));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+async function setup(wire: string, broker: string, history: string) {
   const redis = broker === 'redis' ? await startRedis() : null;
   const env: Record<string, string> = { LONGWIRE_WIRE: wire, LONGWIRE_KEEPALIVE_SECONDS: '60' };
   if (redis !== null) env.REDIS_URL = redis.url;
+  if (history === 'with') env.LONGWIRE_NAMESPACES = namespaces;
   return { redis, gateway: await startGateway({ env }) };
 }
 
-for (const [wire, broker] of [
-  ['handle', 'memory'],
-  ['handle', 'redis'],
-  ['socket', 'memory'],
+for (const [wire, broker, history] of [
+  ['handle', 'memory', 'without'],
+  ['handle', 'redis', 'without'],
+  ['handle', 'redis', 'with'],
+  ['socket', 'memory', 'without'],
 ] as const) {
-  describe(`connections move, ${wire} wire, ${broker} broker`, () => {
+  describe(`connections move, ${wire} wire, ${broker} broker, ${history} history`, () => {
     let gateway: GatewayProcess;
     let redis: Awaited<ReturnType<typeof setup>>['redis'] = null;
     let clients: NumberedClient[] = [];
@@ -64,7 +74,7 @@ for (const [wire, broker] of [
     let idle: RawClient;
 
     before(async () => {
-      ({ gateway, redis } = await setup(wire, broker));
+      ({ gateway, redis } = await setup(wire, broker, history));
       clients = await openClients(gateway);
       publisher = new NumberedPublisher(gateway, CHANNELS);
       idle = new RawClient(gateway.publicPort);

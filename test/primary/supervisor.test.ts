@@ -10,9 +10,11 @@ import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../config/load.ts';
 import { LongwireError } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
+import { Fleet } from '../../src/primary/fleet.ts';
 import { reusePortFault } from '../../src/primary/reuse-port.ts';
 import { Supervisor } from '../../src/primary/supervisor.ts';
 import { type WorkerRow, WorkerTable } from '../../src/primary/worker-table.ts';
+import { logLines } from '../broker/log-lines.ts';
 import { isAlive } from '../harness/alive.ts';
 import { waitUntil } from '../harness/wait.ts';
 
@@ -383,6 +385,27 @@ describe('the succession', () => {
     await waitUntil(() => !isAlive(between), 'the one between to be gone');
     assert.deepEqual(table.lives, [row(1)]);
     assert.equal(row(1).state, 'ready');
+  });
+
+  it('ends an operation on all workers at once when all of it is over, although one has failed', async () => {
+    const { supervisor, table, row } = rig({ behaviours: ['serve', 'serve'] });
+    await supervisor.start();
+    const config = { ...supervisor.config, drainSeconds: 1 };
+    const fleet = new Fleet(supervisor, table, async () => ({ config }), logLines().log);
+    process.env.STAND_IN_1 = 'fail';
+    const former = table.rows.map(pidOf);
+    const operation = fleet.replace(true);
+    const started = () => table.lives.filter(({ pid }) => pid !== null && !former.includes(pid));
+    await waitUntil(() => started().length === 2, 'both next ones');
+    const slow = started().find(({ id }) => id === 2) as WorkerRow;
+    process.kill(pidOf(slow), 'SIGSTOP');
+    await waitUntil(() => table.lives.filter(({ id }) => id === 1).length === 1, 'the one that fails to be gone');
+    assert.equal(operation.state, 'running');
+    process.kill(pidOf(slow), 'SIGCONT');
+    await waitUntil(() => operation.state === 'failed', 'the operation to end');
+    assert.deepEqual([row(1).pid, row(2).pid], [former[0], slow.pid]);
+    assert.equal(operation.workersDone, 1);
+    assert.equal(supervisor.config, config, 'what one runs on by now');
   });
 
   it('gives up no slot while none of the others is ready', async () => {

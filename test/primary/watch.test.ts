@@ -23,7 +23,8 @@ function rig(
     replace: (id: number) => void done.push(`replace ${id}`),
     rebalance: () => void done.push('rebalance'),
   };
-  const watch = new Watch({ hangSeconds: 0, workerMemoryLimitBytes: 0, rebalancePercent: 0, ...config }, actions, log);
+  const limits = { hangSeconds: 0, workerMemoryLimitBytes: 0, rebalancePercent: 0, ...config };
+  const watch = new Watch(() => limits, actions, log);
   const start = (id: number) => {
     const row = table.begin(id, process.pid);
     table.ready(row, ADDRESS);
@@ -43,10 +44,21 @@ function rig(
       watch.look(table.rows, nowMs);
     }
   };
-  return { table, done, lines, start, push, look };
+  return { table, limits, done, lines, start, push, look };
 }
 
 describe('a worker that hangs', () => {
+  it('is judged by the limit that is in force, which a reload changes', () => {
+    const { limits, done, start, push, look } = rig({ hangSeconds: 60 });
+    const [hanging, well] = [start(1), start(2)];
+    push(hanging);
+    look(8, () => push(well));
+    assert.deepEqual(done, []);
+    limits.hangSeconds = 5;
+    look(1, () => push(well));
+    assert.deepEqual(done, ['kill 1']);
+  });
+
   it('is killed once when its numbers stay away for the limit, and says what the kernel says of it', () => {
     const { done, lines, start, push, look } = rig({ hangSeconds: 5 });
     const [hanging, well] = [start(1), start(2)];
