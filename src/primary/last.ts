@@ -9,7 +9,7 @@ import type { WorkerProcess } from './worker-process.ts';
 export function appointLast(ready: readonly WorkerProcess[], starting: boolean): void {
   const open = ready.filter(({ row }) => row.room);
   // Listening again gives up a place at the shared socket for a moment; when that is the only one left, what waits there
-  // is lost, and with port 0 the port as well. A replacement that starts is better worth waiting for.
+  // is lost. A replacement that starts is better worth waiting for.
   const none = ready.find(({ row }) => row.last) ?? (starting ? undefined : ready[0]);
   const last = open.length > 1 ? undefined : (open[0] ?? none);
   // The new one hears it before the old one is let off, so that there is no moment with nobody.

@@ -20,7 +20,7 @@ import { Batches } from './batches.ts';
 import { HandOvers } from './hand-overs.ts';
 import { appointLast } from './last.ts';
 import type { Relay } from './relay.ts';
-import { clearTimer, makeSlot, portFor, type Slot } from './slot.ts';
+import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import { startFault } from './start-fault.ts';
 import type { StickyFront } from './sticky-front.ts';
 import { Succession, type SuccessionHost } from './succession.ts';
@@ -33,6 +33,8 @@ export interface SupervisorOptions {
   /** Node flags of the workers. */
   execArgv: string[];
   config: Config;
+  /** The public port that every worker is told: free-port.ts finds one for PORT=0. */
+  port: number;
   /** Most connections of one worker. */
   connectionLimit: number;
   /** What workers serve TLS with; null, or none, for no TLS. */
@@ -121,8 +123,8 @@ export class Supervisor implements WorkerProcessOwner {
   /** Gives all workers, those that are still to be started included, another certificate for new connections. */
   renewTls(identity: TlsIdentity): void {
     this.#tls = identity;
-    // One without a port has not been assigned yet, and will be assigned this.
-    for (const { worker, port } of this.#slots) if (port !== null) worker?.send({ type: 'tls', identity });
+    // One that is not assigned yet will be assigned this.
+    for (const { worker, assigned } of this.#slots) if (assigned) worker?.send({ type: 'tls', identity });
     for (const worker of this.succession.processes) worker.send({ type: 'tls', identity });
   }
 
@@ -226,8 +228,7 @@ export class Supervisor implements WorkerProcessOwner {
     const slot = this.#slot(worker);
     clearTimer(slot);
     slot.worker = null;
-    slot.held = false;
-    slot.port = null;
+    slot.assigned = false;
     slot.tried = true;
     if (this.#state === 'stopped') log.debug('worker has ended', facts);
     else if (this.#state !== 'stopping') this.#replace(slot, servedMs, ending, facts);
@@ -256,23 +257,21 @@ export class Supervisor implements WorkerProcessOwner {
   }
 
   #assign(slot: Slot): void {
-    if (slot.worker === null || slot.port !== null) return;
-    const port = this.#portFor(slot);
-    slot.held = port === null;
-    if (port === null) return;
-    slot.port = port;
-    this.#sendAssignment(slot.worker, port);
+    if (slot.worker === null || slot.assigned) return;
+    slot.assigned = true;
+    this.#sendAssignment(slot.worker);
   }
 
-  #sendAssignment(worker: WorkerProcess, port: number): void {
+  #sendAssignment(worker: WorkerProcess): void {
     const { connectionLimit, relay } = this.#options;
     if (worker.link !== null) relay.join(worker.row.life, worker.link, worker.id);
-    const assignment = { worker: worker.id, config: { ...this.#config, port }, connectionLimit, tls: this.#tls };
+    const assignment = {
+      worker: worker.id,
+      config: { ...this.#config, port: this.#options.port },
+      connectionLimit,
+      tls: this.#tls,
+    };
     worker.send({ type: 'assign', assignment });
-  }
-
-  #portFor(slot: Slot): number | null {
-    return portFor(slot, this.#slots, this.#options.config, this.#found?.port ?? null);
   }
 
   #ready(worker: WorkerProcess, ready: WorkerAddress): void {
@@ -284,7 +283,6 @@ export class Supervisor implements WorkerProcessOwner {
     this.#found = addressOf(ready);
     table.ready(worker.row, this.#found);
     this.#logReady(worker, ready);
-    for (const held of this.#slots) if (held.held) this.#assign(held);
     this.#appointLast();
     this.#checkStarted();
   }
@@ -368,7 +366,6 @@ export class Supervisor implements WorkerProcessOwner {
     }
     if (waitMs === 0) this.#fork(slot);
     else slot.timer = setTimeout(() => this.#fork(slot), waitMs);
-    for (const held of this.#slots) if (held.held) this.#assign(held);
     this.#appointLast();
     this.#checkStarted();
   }
@@ -386,9 +383,8 @@ export class Supervisor implements WorkerProcessOwner {
       readyWorker: (id) => this.#readyWorker(id),
       makeProcess: (id) => this.#makeProcess(id, 'beside'),
       assign: (worker, slot) => {
-        // Some worker is ready, or there was nothing to replace: this does not have to wait.
-        slot.port ??= this.#portFor(slot) ?? 0;
-        this.#sendAssignment(worker, slot.port);
+        slot.assigned = true;
+        this.#sendAssignment(worker);
       },
       onChange: () => this.#appointLast(),
       onPromoted: (worker, ready) => this.#logReady(worker, ready),
