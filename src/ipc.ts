@@ -28,8 +28,8 @@ export interface Assignment {
 }
 
 /**
- * A connection's TCP handle, as node:child_process takes and gives it: the kernel keeps the connection open until each
- * process that was sent one has closed its own.
+ * A TCP handle, of a connection or of the listening socket, as node:child_process takes and gives it: the kernel keeps it open
+ * until each process that was sent one has closed its own.
  */
 export interface Descriptor {
   close(): void;
@@ -137,6 +137,8 @@ export type ToWorker =
   | { type: 'tls'; identity: TlsIdentity }
   /** Give up all connections, spread over this many seconds, then exit. */
   | { type: 'drain'; seconds: number }
+  /** A copy of the listening socket comes along: the answer to `listen`. */
+  | { type: 'socket' }
   /**
    * The only worker left with room is told so (`last: true`): at its cap it must go on listening and answer 503, so that
    * clients hear why; the others stop listening at theirs.
@@ -159,6 +161,8 @@ export type ToWorker =
 export type ToPrimary =
   /** Loaded and able to read messages: asks for its assignment. */
   | { type: 'hello' }
+  /** Wants a copy of the primary's listening socket, to listen or to listen again. */
+  | { type: 'listen' }
   /** Accepting. */
   | { type: 'ready'; address: string; port: number; wire: string; wireWhy: string }
   /** Cannot start and will exit: the reason is for the operator. `code` is the errno name where there is one. */

@@ -17,7 +17,6 @@ import { banner } from './primary/banner.ts';
 import { Commands } from './primary/commands.ts';
 import { type Configuration, readConfiguration, takeOver } from './primary/configuration.ts';
 import { Fleet } from './primary/fleet.ts';
-import { findFreePort } from './primary/free-port.ts';
 import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
 import { Metrics } from './primary/metrics.ts';
 import { checkReadiness } from './primary/readiness.ts';
@@ -68,7 +67,6 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     exec: fileURLToPath(new URL('../workers/main.js', import.meta.url)),
     execArgv: [...WORKER_FLAGS, ...process.execArgv],
     config,
-    port: await listeningPort(config),
     connectionLimit: limits.perWorker,
     tls,
     table,
@@ -124,11 +122,6 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     log.error('cannot start', { reason: errorText(error) });
     process.exit(EXIT_CANNOT_START);
   }
-}
-
-/** Which port workers listen on; with `sticky` they do not. */
-async function listeningPort({ accept, host, port }: Config): Promise<number> {
-  return port === 0 && accept !== 'sticky' ? findFreePort(host) : port;
 }
 
 /** Begins an operation that nobody waits for; too many of them are refused. */

@@ -68,7 +68,7 @@ export class Admission {
       this.listen();
     } else if (!last && this.state === 'rejecting') {
       this.state = 'full';
-      this.listener?.suspend();
+      this.listener?.close();
     }
   }
 
@@ -125,7 +125,7 @@ export class Admission {
       this.state = 'rejecting';
     } else {
       this.state = 'full';
-      this.listener?.suspend();
+      this.listener?.close();
     }
     this.log.info('this worker is at its connection limit', { limit: this.limit, state: this.state });
     this.onRoom(false);

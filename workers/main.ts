@@ -18,6 +18,7 @@ import { drain } from './drain.ts';
 import { Gateway } from './gateway.ts';
 import { Moves } from './moving/moves.ts';
 import { Reporter } from './reporter.ts';
+import { SharedSocket } from './shared-socket.ts';
 import { StickyIntake } from './sticky-intake.ts';
 import { adopt, chooseWire, type WireChoice } from './wire/probe.ts';
 import { Tls } from './wire/tls.ts';
@@ -32,6 +33,7 @@ const send = (message: ToPrimary): void => {
   primary.send(message);
 };
 
+const shared = new SharedSocket(send);
 let admission: Admission | null = null;
 let gateway: Gateway | null = null;
 let moves: Moves | null = null;
@@ -55,6 +57,9 @@ process.on('message', (message: ToWorker, descriptor: unknown) => {
     case 'drain':
       if (leave === null) process.exit(0);
       leave(message.seconds);
+      return;
+    case 'socket':
+      shared.receive((descriptor ?? null) as Descriptor | null);
       return;
     case 'last':
       isLast = message.last;
@@ -106,6 +111,7 @@ async function run(assignment: Assignment): Promise<void> {
     config.accept === 'sticky'
       ? null
       : {
+          ask: config.accept === 'shared' ? () => shared.ask() : null,
           host: config.host,
           port: config.port,
           reusePort: config.accept === 'reuseport',

@@ -1,6 +1,5 @@
-// PORT=0: which free port the gateway takes. Found once, before the first worker is forked, so that all workers, and those
-// that come in their place, are told the same one: node:cluster gives one socket to those who ask for the same port, and those who
-// ask for port 0 again once nobody listens would each time be given another.
+// PORT=0 where each worker has a socket of its own: which free port the gateway takes. Found once, before the first worker is
+// forked, so that all workers, and those that come in their place, are told the same one.
 //
 // Between here and the first worker's `listen` somebody else could take it; the start then fails and says so.
 

@@ -8,8 +8,7 @@ import type { WorkerProcess } from './worker-process.ts';
 /** @param starting Whether some worker is about to become ready. */
 export function appointLast(ready: readonly WorkerProcess[], starting: boolean): void {
   const open = ready.filter(({ row }) => row.room);
-  // Listening again gives up a place at the shared socket for a moment; when that is the only one left, what waits there
-  // is lost. A replacement that starts is better worth waiting for.
+  // A replacement that starts is better worth waiting for than hearing 503.
   const none = ready.find(({ row }) => row.last) ?? (starting ? undefined : ready[0]);
   const last = open.length > 1 ? undefined : (open[0] ?? none);
   // The new one hears it before the old one is let off, so that there is no moment with nobody.

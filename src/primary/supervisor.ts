@@ -17,8 +17,10 @@ import { LongwireError } from '../errors.ts';
 import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
 import { Batches } from './batches.ts';
+import { findFreePort } from './free-port.ts';
 import { HandOvers } from './hand-overs.ts';
 import { appointLast } from './last.ts';
+import { PublicSocket } from './public-socket.ts';
 import type { Relay } from './relay.ts';
 import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import { startFault } from './start-fault.ts';
@@ -33,8 +35,6 @@ export interface SupervisorOptions {
   /** Node flags of the workers. */
   execArgv: string[];
   config: Config;
-  /** The public port that every worker is told: free-port.ts finds one for PORT=0. */
-  port: number;
   /** Most connections of one worker. */
   connectionLimit: number;
   /** What workers serve TLS with; null, or none, for no TLS. */
@@ -70,6 +70,10 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #batches = new Batches();
   readonly succession: Succession;
   #state: SupervisorState = 'idle';
+  /** Null where workers do not accept, or each from a socket of its own. */
+  #socket: PublicSocket | null = null;
+  /** That workers are told: with PORT=0 the one that was found, so that those to come do not take another. */
+  #port = 0;
   /** What the next worker runs on. */
   #config: Config;
   #tls: TlsIdentity | null;
@@ -106,18 +110,31 @@ export class Supervisor implements WorkerProcessOwner {
    * @returns Where the gateway listens, and through which wire.
    * @throws LongwireError `unavailable`, when no worker could start: the text is for the operator. All are gone by then.
    */
-  start(): Promise<WorkerAddress> {
+  async start(): Promise<WorkerAddress> {
     const { exec, execArgv, config } = this.#options;
     this.#state = 'starting';
-    // With `shared` every worker accepts from one socket; with `reuseport` each has its own, with `sticky` none, and the policy
-    // has no say.
-    cluster.schedulingPolicy = cluster.SCHED_NONE;
     cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', stdio: workerStdio(config) });
     this.#options.log.debug('starting workers', { workers: config.workers, accept: config.accept });
+    await this.#openSocket();
+    if (this.stopping) {
+      this.#closeSocket();
+      throw new LongwireError('unavailable', 'stopped before any worker was forked');
+    }
     return new Promise((resolve, reject) => {
       this.#startOutcome = { resolve, reject };
       for (const slot of this.#slots) this.#fork(slot);
     });
+  }
+
+  async #openSocket(): Promise<void> {
+    const { config } = this.#options;
+    this.#port = config.port;
+    if (config.accept === 'shared') {
+      this.#socket = await PublicSocket.open(config);
+      this.#port = this.#socket.port;
+    } else if (config.accept === 'reuseport' && config.port === 0) {
+      this.#port = await findFreePort(config.host);
+    }
   }
 
   /** Gives all workers, those that are still to be started included, another certificate for new connections. */
@@ -141,6 +158,7 @@ export class Supervisor implements WorkerProcessOwner {
   /** Ends all workers at once, connections and all, without waiting. */
   killAll(): void {
     this.#state = 'stopped';
+    this.#closeSocket();
     for (const slot of this.#slots) clearTimer(slot);
     for (const worker of this.#processes()) worker.kill();
   }
@@ -165,6 +183,9 @@ export class Supervisor implements WorkerProcessOwner {
       case 'failed':
         if (this.succession.isBeside(worker)) this.succession.onFailed(worker, message.text);
         else this.#failed(worker, message.code, message.text);
+        break;
+      case 'listen':
+        if (this.#socket !== null) worker.sendDescriptor({ type: 'socket' }, this.#socket.descriptor);
         break;
       case 'gave':
         this.succession.onGave(worker, message.operation, message);
@@ -267,7 +288,7 @@ export class Supervisor implements WorkerProcessOwner {
     if (worker.link !== null) relay.join(worker.row.life, worker.link, worker.id);
     const assignment = {
       worker: worker.id,
-      config: { ...this.#config, port: this.#options.port },
+      config: { ...this.#config, port: this.#port },
       connectionLimit,
       tls: this.#tls,
     };
@@ -406,6 +427,7 @@ export class Supervisor implements WorkerProcessOwner {
     const { table, log } = this.#options;
     if (this.#state === 'stopped') return 0;
     this.#state = 'stopping';
+    this.#closeSocket();
     this.#startOutcome?.reject(new LongwireError('unavailable', 'stopped before any worker was ready'));
     this.#startOutcome = null;
     for (const slot of this.#slots) {
@@ -430,6 +452,11 @@ export class Supervisor implements WorkerProcessOwner {
     if (stragglers.length > 0) await this.#allGone(REAP_DEADLINE_MS);
     this.#state = 'stopped';
     return stragglers.length;
+  }
+
+  #closeSocket(): void {
+    this.#socket?.close();
+    this.#socket = null;
   }
 
   /** Resolves when no worker is left, or at the deadline. */

@@ -14,7 +14,6 @@ import { type WorkerRow, WorkerTable } from '../../src/primary/worker-table.ts';
 import { isAlive } from '../harness/alive.ts';
 import { API_KEY } from '../harness/gateway.ts';
 import { ask } from '../harness/raw-client.ts';
-import { freePort } from '../harness/redis.ts';
 import { openStreams, SseClient } from '../harness/sse-client.ts';
 import { waitUntil } from '../harness/wait.ts';
 
@@ -55,7 +54,6 @@ for (const wire of ['handle', 'socket']) {
         exec: EXEC,
         execArgv: [],
         config: { ...loaded.config, logLevel: 'error' },
-        port: await freePort(),
         connectionLimit: 1_000,
         table,
         relay: new Relay(log),

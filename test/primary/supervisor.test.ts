@@ -3,7 +3,6 @@
 // Waits of the back-off are read from the log, not measured.
 
 import assert from 'node:assert/strict';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
@@ -61,8 +60,6 @@ function rig({ behaviours, accept = 'shared', ...deadlines }: RigOptions): Rig {
     exec: EXEC,
     execArgv: [],
     config: loaded.config,
-    // Below those that the kernel gives out by itself.
-    port: randomInt(20_000, 32_000),
     connectionLimit: 100,
     table,
     relay: {
@@ -86,6 +83,12 @@ function rig({ behaviours, accept = 'shared', ...deadlines }: RigOptions): Rig {
 function pidOf(row: WorkerRow): number {
   assert.ok(row.pid !== null);
   return row.pid;
+}
+
+/** The pids of the first worker in each slot, as soon as they are there. */
+async function forked(table: WorkerTable): Promise<number[]> {
+  await waitUntil(() => table.rows.every(({ generation }) => generation > 0), 'the first forks');
+  return table.rows.map(pidOf);
 }
 
 async function whoAnswers(port: number): Promise<string> {
@@ -148,9 +151,9 @@ describe('start', () => {
 
   it('rejects with the reason, and leaves nobody behind, when a worker cannot start', async () => {
     const { supervisor, table } = rig({ behaviours: ['fail', 'fail'] });
-    const starting = supervisor.start();
-    const pids = table.rows.map(pidOf);
-    await assert.rejects(starting, rejectsWith(/port 0 is taken by another program/));
+    const rejected = assert.rejects(supervisor.start(), rejectsWith(/port 0 is taken by another program/));
+    const pids = await forked(table);
+    await rejected;
     assert.deepEqual(pids.filter(isAlive), []);
   });
 
@@ -162,11 +165,11 @@ describe('start', () => {
   });
 
   it('rejects when a worker does not become ready', async () => {
-    const { supervisor, row } = rig({ behaviours: ['mute'], readyDeadlineMs: 300 });
-    const starting = supervisor.start();
-    const pid = pidOf(row(1));
-    await assert.rejects(starting, rejectsWith(/worker 1 was not ready within 0\.3 seconds/));
-    assert.equal(isAlive(pid), false);
+    const { supervisor, table } = rig({ behaviours: ['mute'], readyDeadlineMs: 300 });
+    const rejected = assert.rejects(supervisor.start(), rejectsWith(/worker 1 was not ready within 0\.3 seconds/));
+    const pids = await forked(table);
+    await rejected;
+    assert.deepEqual(pids.filter(isAlive), []);
   });
 
   it('resolves when one worker serves and another was tried in vain, and goes on trying', async () => {
@@ -210,6 +213,18 @@ describe('a worker that dies', () => {
     await waitUntil(() => row(1).generation === 2 && row(1).state === 'ready', 'a replacement');
     assert.equal(row(1).address?.port, port);
     assert.equal(await whoAnswers(port), 'worker 1\n');
+  });
+
+  it('keeps nobody from coming when it was the only one: who comes meanwhile waits for the next', async () => {
+    const { supervisor, row } = rig({ behaviours: ['serve'] });
+    await supervisor.start();
+    const port = row(1).address?.port ?? 0;
+    process.kill(pidOf(row(1)), 'SIGKILL');
+    await waitUntil(() => row(1).generation === 2, 'it to be gone');
+    assert.equal(row(1).state, 'starting', 'nobody listens now');
+    assert.equal(await whoAnswers(port), 'worker 1\n');
+    await supervisor.stop(0);
+    await assert.rejects(whoAnswers(port), { code: 'ECONNREFUSED' });
   });
 
   it('is replaced when what it sends the relay is no frame; the others stay', async () => {
@@ -346,12 +361,19 @@ describe('stop', () => {
 
   it('ends a start that is under way', async () => {
     const { supervisor, table } = rig({ behaviours: ['mute', 'mute'] });
-    const starting = supervisor.start();
-    const pids = table.rows.map(pidOf);
-    const [outcome, killed] = await Promise.allSettled([starting, supervisor.stop(10)]);
-    assert.equal(outcome.status, 'rejected');
-    assert.deepEqual(killed, { status: 'fulfilled', value: 0 });
+    const rejected = assert.rejects(supervisor.start());
+    const pids = await forked(table);
+    const [killed] = await Promise.all([supervisor.stop(10), rejected]);
+    assert.equal(killed, 0);
     assert.deepEqual(pids.filter(isAlive), []);
+  });
+
+  it('ends a start that has forked nobody yet', async () => {
+    const { supervisor, table } = rig({ behaviours: ['serve'] });
+    const rejected = assert.rejects(supervisor.start());
+    assert.equal(await supervisor.stop(10), 0);
+    await rejected;
+    assert.equal(table.rows[0]?.generation, 0);
   });
 
   it('does not wait for a replacement that was still to come', async () => {

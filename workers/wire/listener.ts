@@ -1,14 +1,13 @@
-// Listener: this worker's `net` server on the shared port, which gives each accepted connection as a wire.
+// Listener: this worker's `net` server, which gives each accepted connection as a wire.
 //
-// It can be suspended and started again, which is how a worker at its connection cap leaves new connections to the others.
-// Suspended, it has closed its own copy of the shared socket but kept its place there, so that the primary keeps the socket:
-// should all workers be suspended at once, those who come wait in the kernel's queue and are neither refused nor lost.
-// Started again it gives its place up and asks for the very same address, which is the one socket as long as some other
-// worker has a place there. Should all have given theirs up in the same moment, the socket is made anew on the same port,
-// and what waited in it is reset. With reuseport the socket is the worker's own, and suspending it does that every time.
+// It listens on a copy of the primary's socket (src/primary/public-socket.ts), asked for anew each time, or on one of its own,
+// with reuseport. It can be closed and started again, which is how a worker at its connection cap leaves new connections to
+// the others: those who come meanwhile wait in the queue of the primary's socket. A socket of its own has a queue of its
+// own, and what waits there is reset each time that it is closed.
 
 import { createServer, type ListenOptions, type Server } from 'node:net';
-import { acceptHandles, stopAccepting, type WireKind } from './probe.ts';
+import type { Descriptor } from '../../src/ipc.ts';
+import { acceptHandles, type WireKind } from './probe.ts';
 import { SOCKET_OPTIONS, SocketWire } from './socket-wire.ts';
 import type { Tls } from './tls.ts';
 import type { Wire } from './wire.ts';
@@ -17,7 +16,9 @@ import type { Wire } from './wire.ts';
 const BACKLOG = 65_535;
 
 export interface ListenerOptions {
-  /** '' for all addresses, IPv6 and IPv4. */
+  /** Asks for a copy of a socket that is bound already; null, or none, for a socket of its own. */
+  ask?: (() => Promise<Descriptor>) | null;
+  /** Of its own socket: '' for all addresses, IPv6 and IPv4. */
   host: string;
   port: number;
   reusePort: boolean;
@@ -38,11 +39,11 @@ export class Listener {
   private readonly onWire: (wire: Wire) => void;
   private readonly onFault: (text: string) => void;
   /** What was last asked for; `opening` catches up with it. */
-  private wanted: 'listening' | 'suspended' | 'closed';
+  private wanted: 'listening' | 'closed';
   private server: Server | null;
   /** Where it first listened, which is what clients know; 0 before. */
   private foundPort: number;
-  /** While the primary is being asked for the socket. */
+  /** While the socket is being got. */
   private opening: Promise<ListeningAddress> | null;
 
   /** @param onFault Told of connections that the kernel had and could not give us: ENFILE, for example. */
@@ -75,45 +76,32 @@ export class Listener {
   }
 
   /** Stops accepting until `listen` is called again; accepted connections are not touched. */
-  suspend(): void {
-    this.wanted = 'suspended';
-    if (this.opening === null && this.server !== null) stopAccepting(this.server);
-  }
-
-  /** Stops accepting for good; accepted connections are not touched. */
   close(): void {
     this.wanted = 'closed';
     if (this.opening === null) this.release();
   }
 
   private async open(): Promise<ListeningAddress> {
-    const { kind, port } = this.options;
     this.release();
-    let server = await this.bind(port);
-    let address = addressOf(server);
-    if (this.foundPort !== 0 && address.port !== this.foundPort) {
-      server.close();
-      server = await this.bind(this.foundPort);
-      address = addressOf(server);
-    }
+    const server = await this.bind();
+    const address = addressOf(server);
     this.foundPort = address.port;
     // From now on an error is one of accepting: it costs that connection, and must not cost the worker.
     server.on('error', (error) => this.onFault(`accepting failed: ${error.message}`));
     this.server = server;
     if (this.wanted !== 'listening') {
-      if (this.wanted === 'suspended') stopAccepting(server);
-      else this.release();
+      this.release();
       return { address: '', port: 0 };
     }
-    if (kind === 'handle') {
+    if (this.options.kind === 'handle') {
       const fault = acceptHandles(server, this.onWire, this.onFault);
       if (fault !== null) throw new Error(fault);
     }
     return address;
   }
 
-  private async bind(port: number): Promise<Server> {
-    const { kind, host, reusePort, tls = null, secureLater = false } = this.options;
+  private async bind(): Promise<Server> {
+    const { ask = null, kind, tls = null, secureLater = false } = this.options;
     const server = createServer(SOCKET_OPTIONS);
     if (kind === 'socket') {
       server.on('connection', (socket) => {
@@ -121,14 +109,23 @@ export class Listener {
         else this.onWire(new SocketWire(tls.secure(socket)));
       });
     }
-    const options: ListenOptions & { reusePort?: boolean } = { port, backlog: BACKLOG };
-    if (host !== '') options.host = host;
-    if (reusePort) options.reusePort = true;
+    const given = ask === null ? null : await ask();
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(options, resolve);
+      if (given === null) server.listen(this.ownSocket(), resolve);
+      else server.listen(given, BACKLOG, resolve);
     });
     return server;
+  }
+
+  private ownSocket(): ListenOptions {
+    const { host, port, reusePort } = this.options;
+    const options: ListenOptions & { reusePort?: boolean } = { port: this.foundPort || port, backlog: BACKLOG };
+    // `exclusive`: node:cluster would otherwise ask the primary for one.
+    options.exclusive = true;
+    if (host !== '') options.host = host;
+    if (reusePort) options.reusePort = true;
+    return options;
   }
 
   private release(): void {

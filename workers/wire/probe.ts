@@ -55,19 +55,6 @@ export function adopt(descriptor: Descriptor, kind: WireKind): Wire {
   return kind === 'handle' ? new HandleWire(descriptor as TcpHandle) : new SocketWire(socketOf(descriptor));
 }
 
-/**
- * Stops accepting and keeps the worker's place at the shared socket, until `server.close()` gives that up too.
- *
- * node:cluster puts a `close` of its own on the handle, which tells the primary, and the primary closes the socket when
- * nobody is left. The handle's own `close`, beneath it, closes this process' copy and nothing else.
- */
-export function stopAccepting(server: Server): void {
-  const { _handle: handle } = server as unknown as { _handle: ServerHandle | null };
-  const own: unknown = handle === null ? null : Object.getPrototypeOf(handle)?.close;
-  if (typeof own === 'function') own.call(handle);
-  else server.close();
-}
-
 /** An echo over loopback through a bare handle: null when it works, else what did not. */
 async function probeHandleWire(): Promise<string | null> {
   const server = createServer();

@@ -371,7 +371,7 @@ for (const kind of ['handle', 'socket'] as const) {
       again.close();
     });
 
-    test('suspended, it accepts nothing; what was asked for last is what it does', async () => {
+    test('closed, it accepts nothing; what was asked for last is what it does', async () => {
       let accepted = 0;
       const held = new Listener({ host: '127.0.0.1', port, reusePort: false, kind }, (wire) => {
         accepted++;
@@ -380,28 +380,27 @@ for (const kind of ['handle', 'socket'] as const) {
       // The port is the suite's listener's: an attempt that fails leaves nothing behind.
       await assert.rejects(held.listen(), { code: 'EADDRINUSE' });
       assert.equal(held.listening, false);
-      held.suspend();
+      held.close();
       const free = new Listener({ host: '127.0.0.1', port: 0, reusePort: false, kind }, (wire) => {
         accepted++;
         wire.destroy();
       });
       const calledOff = free.listen();
-      free.suspend();
+      free.close();
       assert.deepEqual(await calledOff, { address: '', port: 0 });
       assert.equal(free.listening, false);
       const both = free.listen();
-      free.suspend();
+      free.close();
       const address = await free.listen();
       assert.deepEqual(await both, address);
       const client = connect(address.port, '127.0.0.1');
       client.on('error', () => {});
       await once(client, 'close');
       assert.equal(accepted, 1);
-      free.suspend();
+      free.close();
       const late = connect(address.port, '127.0.0.1');
       const [error] = (await once(late, 'error')) as [NodeJS.ErrnoException];
       assert.equal(error.code, 'ECONNREFUSED', 'nobody else keeps this socket');
-      free.close();
     });
   });
 }
