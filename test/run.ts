@@ -33,6 +33,7 @@ const ON_EVERY_MAJOR = [
   'test/end-to-end/tls.test',
   'test/end-to-end/websocket.test',
   'test/primary/hand-overs',
+  'test/primary/public-socket',
 ];
 
 /**
