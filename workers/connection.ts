@@ -18,8 +18,8 @@ import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { PENDING_LIMIT_BYTES } from './pending-request.ts';
 import { type PollSession, PollSubscriber, type WaitingPoll } from './poll/sessions.ts';
+import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import type { Notice } from './recovery/notice.ts';
-import type { Client } from './recovery/recoveries.ts';
 import { RequestConnection } from './request-connection.ts';
 import { encodePoll, encodePollFault } from './transports/poll-encoder.ts';
 import { type SessionHost, WebSocketSession } from './websocket/session.ts';
@@ -37,22 +37,22 @@ const NOTHING_YET = 0;
 const CR = 0x0d;
 const LF = 0x0a;
 
-export class Connection extends RequestConnection implements SessionHost, Client, WaitingPoll {
+export class Connection extends RequestConnection implements SessionHost, Ordered, WaitingPoll {
   /** Null unless open or waiting. */
   encoding: Encoding | PollEncoding | null;
   /** Held channels; a string for the usual case of one. Null where a poll's session has them. */
   channels: string | readonly string[] | null;
   /** An open WebSocket's, or the subscriber of a poll that waits; null for all else. */
   session: WebSocketSession | PollSubscriber | null;
-  /** Of the last publication with history that it was given; kept where there are several channels, or may be. */
-  lastOffset: number;
+  /** See recovery/in-order.ts. */
+  lastOrder: number;
 
   constructor(gateway: Gateway, wire: Wire) {
     super(gateway, wire);
     this.encoding = null;
     this.channels = null;
     this.session = null;
-    this.lastOffset = 0;
+    this.lastOrder = 0;
   }
 
   open(encoding: Encoding, channels: string | readonly string[], first: Buffer, { session, since }: Opening): void {
@@ -84,7 +84,7 @@ export class Connection extends RequestConnection implements SessionHost, Client
     this.session = session;
     this.encoding = encoding;
     this.channels = channels;
-    this.lastOffset = gateway.history?.line.seen ?? 0;
+    this.lastOrder = gateway.order;
     gateway.countTransport(transportIndex.http, -1);
     gateway.countTransport(transportIndex[encoding.transport], 1);
   }
@@ -237,7 +237,7 @@ export class Connection extends RequestConnection implements SessionHost, Client
   deliver(publication: Publication): void {
     if (this.state === 'moving' && this.gateway.keptBack.keep(this, publication)) return;
     if (this.gateway.conflation?.keep(this, publication) === true) return;
-    if (publication.offset > 0 && typeof this.channels !== 'string' && !this.takeInOrder(publication)) return;
+    if (publication.epoch !== '' && !takeInOrder(this, publication, this.gateway)) return;
     this.deliverNow(publication);
   }
 
@@ -259,46 +259,29 @@ export class Connection extends RequestConnection implements SessionHost, Client
     counters.deliveredBytes += frame.length;
   }
 
-  /**
-   * Publications with history reach a connection in the order of their offsets, whichever their channel, or its position
-   * would pass over one that still waits in another channel's crowd: those that wait are brought forward. False for one
-   * that was brought forward before.
-   */
-  private takeInOrder({ offset, isGap }: Publication): boolean {
-    this.bringForward(offset);
-    if (offset <= this.lastOffset) return isGap;
-    this.lastOffset = offset;
-    return true;
-  }
-
-  /** Delivers what waits in the hub for this connection and has a lower offset. */
-  private bringForward(before: number): void {
-    const { hub, history } = this.gateway;
-    if (hub.waitingCount === 0) return;
-    const earlier: Publication[] = [];
-    for (const channel of listOf(this.channels)) {
-      if (history?.recoveries.recovers(this, channel) === true) continue;
-      hub.forEachWaiting(channel, (publication) => {
-        const { offset } = publication;
-        if (offset > this.lastOffset && offset < before && !publication.isGap) earlier.push(publication);
-      });
-    }
-    for (const publication of earlier.sort((a, b) => a.offset - b.offset)) {
-      this.lastOffset = publication.offset;
-      this.deliverNow(publication);
-    }
-  }
-
-  /** Delivers all that waits for it in the hub, so that it stands where the line does. */
-  settleOrder(): void {
-    this.bringForward(Number.POSITIVE_INFINITY);
-    this.lastOffset = this.gateway.history?.line.seen ?? 0;
-  }
-
   // What a recovery says.
 
-  get hasRoom(): boolean {
-    return this.wire.outboxBytes < this.gateway.outboxLimitBytes / 2;
+  settleOrder(): void {
+    settleOrder(this, this.gateway);
+  }
+
+  get roomBytes(): number {
+    return this.gateway.outboxLimitBytes / 2 - this.wire.outboxBytes;
+  }
+
+  /** What has room in a write goes out in one: whoever comes back is given many small frames at once. */
+  deliverRun(publications: readonly Publication[]): void {
+    const { encoding, wire } = this;
+    if (encoding === null || encoding.transport === 'poll' || publications.length === 1 || wire.outboxBytes > 0) {
+      for (const publication of publications) this.deliverNow(publication);
+      return;
+    }
+    const frames = publications.map((publication) => frameOf(publication, encoding));
+    const joined = Buffer.concat(frames);
+    if (joined.length === 0 || !this.send(joined)) return;
+    const { counters } = this.gateway;
+    counters.deliveries += frames.length;
+    counters.deliveredBytes += joined.length;
   }
 
   onRecovered(notice: Notice): void {

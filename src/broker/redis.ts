@@ -264,6 +264,9 @@ export class RedisBroker implements Broker {
       const sinceMs = now - since;
       this.#log.warn('publications may have been missed: the subscription did not stand', { sinceMs });
       this.#receiver.onGap(sinceMs);
+    } else {
+      // What was published since the counter was read has not come, and shows when something with a place does.
+      this.#history?.mark().catch(ignore);
     }
     this.#updateState();
   }
@@ -433,3 +436,5 @@ function describe(error: Error): string {
   if (text !== '') return text;
   return 'code' in error ? String(error.code) : error.name;
 }
+
+function ignore(): void {}

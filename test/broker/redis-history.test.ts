@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { Redis } from 'ioredis';
 import { parseNamespaces } from '../../config/parse-namespaces.ts';
 import { RedisBroker } from '../../src/broker/redis.ts';
+import { MARK_CHANNEL } from '../../src/channel.ts';
 import { type ChannelHistory, missedSince } from '../../src/history.ts';
 import type { Position } from '../../src/position.ts';
 import { Publication } from '../../src/publication.ts';
@@ -43,6 +44,8 @@ async function open(options: RedisServerOptions = {}) {
     new RedisBroker({ url, prefix: 'push:', namespaces: parsed.namespaces }, receiver, logLines().log);
   const broker = make(recorder);
   await broker.start();
+  // What was published between the look at the counter and the subscription shows by it.
+  await waitUntil(() => recorder.kept[0]?.channel === MARK_CHANNEL, 'the mark that follows the subscription');
   const client = new Redis(redis.url, { retryStrategy: () => 20 });
   client.on('error', () => {});
   return { redis, broker, recorder, client, make };

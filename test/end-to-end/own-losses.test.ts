@@ -197,6 +197,28 @@ describe('what the gateway itself has missed', () => {
     back.close();
   });
 
+  it('does not silence who holds several channels when Redis came back without its data and counts anew', async () => {
+    await start();
+    await open('chat:a', 'chat:b');
+    for (const each of range(0, 40)) await publish('chat:a', each);
+    for (const client of clients) await client.data(40);
+    await redis.restart();
+    for (const client of clients) {
+      await waitUntil(
+        () => ['chat:a', 'chat:b'].every((name) => client.notices.some(({ gap }) => gap?.includes(name) === true)),
+        'word of the gap in both',
+      );
+    }
+    for (const each of range(40, 50)) {
+      const channel = Number(each) % 2 === 0 ? 'chat:a' : 'chat:b';
+      await waitUntil(
+        async () => (await gateway.api('publish', { channel, data: each })).status === 200,
+        'it to go on',
+      );
+    }
+    for (const client of clients) assert.deepEqual(await client.data(50), range(0, 50));
+  });
+
   it('does not keep those who come back while Redis is away from being recovered when it is there again', async () => {
     await start(['--appendonly', 'yes', '--appendfsync', 'always']);
     await open('chat:a');

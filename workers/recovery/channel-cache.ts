@@ -2,22 +2,33 @@
 //
 // A channel is asked for once, however many wait for it. What was read is kept for some seconds and kept up to date by the
 // live publications, of which a worker sees all, so that a crowd that comes back over seconds asks no more than the first.
+// Whoever recovers holds what it was given until it is done with it, also when that is forgotten here.
 //
 // Invariant: a history that is handed out holds everything above its floor up to the line's `seen`, or was read after that.
-// Bound: CACHE_LIMIT_BYTES, beyond which the oldest are forgotten; LIFETIME_MS.
+// Bounds: READS_AT_ONCE questions; ROOM_BYTES of what is known or held, beyond which no more is asked: what nobody holds is
+// forgotten, and who has waited ROOM_WAIT_MS for room is refused; LIFETIME_MS.
 
 import type { HistoryStore } from '../../src/broker/broker.ts';
 import { publicationBytes } from '../../src/broker/calls.ts';
+import { LongwireError } from '../../src/errors.ts';
 import type { ChannelHistory, HistoryState } from '../../src/history.ts';
 import type { Publication } from '../../src/publication.ts';
 
-const CACHE_LIMIT_BYTES = 32 * 1024 * 1024;
+/** A worker's whole memory without it is about as much. */
+const ROOM_BYTES = 64 * 1024 * 1024;
+/** Longer than a crowd that reads well holds what it was given; less than a client waits for a sign of life. */
+const ROOM_WAIT_MS = 10_000;
+/** Enough that Redis always has the next question; answers may be large (READ_LIMIT_BYTES). */
+export const READS_AT_ONCE = 8;
 const LIFETIME_MS = 5_000;
 
-/** Whoever waits for a channel. `history` is null when it could not be read. */
+/** Whoever waits for a channel, and is told one of these. */
 export interface Reader {
-  onRead(): void;
+  onRead(channel: string, history: CachedHistory): void;
+  /** The broker has not answered. */
   onReadFailed(): void;
+  /** There was no room for it for too long. */
+  onReadRefused(channel: string): void;
 }
 
 export class CachedHistory implements ChannelHistory {
@@ -27,6 +38,10 @@ export class CachedHistory implements ChannelHistory {
   floor: number;
   publications: Publication[];
   bytes: number;
+  /** Who holds it. */
+  holders: number;
+  /** Whether it is still kept up to date. */
+  known: boolean;
 
   constructor({ state, top, floor, publications }: ChannelHistory, askedAt: number) {
     this.askedAt = askedAt;
@@ -35,6 +50,8 @@ export class CachedHistory implements ChannelHistory {
     this.floor = floor;
     this.publications = [...publications];
     this.bytes = publications.reduce((sum, each) => sum + publicationBytes(each.channel, each.payload.length), 0);
+    this.holders = 0;
+    this.known = false;
   }
 
   add(publication: Publication, size: number): void {
@@ -51,24 +68,40 @@ export class CachedHistory implements ChannelHistory {
 }
 
 interface Asked {
-  /** Of the cache when it was asked. */
-  readonly generation: number;
   readonly readers: Reader[];
+  /** `performance.now()` when the first of them came. */
+  readonly queuedAt: number;
+  /** Of the cache when it was asked. */
+  generation: number;
   /** Live ones that came since it was asked. */
-  readonly live: Publication[];
+  live: Publication[];
 }
 
 export class ChannelCache {
   readonly #store: () => HistoryStore | null;
   readonly #sizeOf: (channel: string) => number;
+  readonly #roomBytes: number;
   readonly #known = new Map<string, CachedHistory>();
+  /** To be asked, in the order in which they came. */
+  readonly #queued = new Map<string, Asked>();
   readonly #asked = new Map<string, Asked>();
+  /** Of what is known or held. */
   #bytes = 0;
   #generation = 0;
 
-  constructor(store: () => HistoryStore | null, sizeOf: (channel: string) => number) {
+  constructor(store: () => HistoryStore | null, sizeOf: (channel: string) => number, roomBytes: number = ROOM_BYTES) {
     this.#store = store;
     this.#sizeOf = sizeOf;
+    this.#roomBytes = roomBytes;
+  }
+
+  /** Another one once publications may have passed by what is known or held. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** What is known of the channel, if it was asked for at `sinceMs` or later. */
@@ -79,42 +112,24 @@ export class ChannelCache {
 
   /** Tells the reader once the channel was read anew. */
   read(channel: string, reader: Reader): void {
-    const asked = this.#asked.get(channel);
-    if (asked !== undefined) {
-      asked.readers.push(reader);
+    const entry = this.#asked.get(channel) ?? this.#queued.get(channel);
+    if (entry !== undefined) {
+      entry.readers.push(reader);
       return;
     }
-    const entry: Asked = { generation: this.#generation, readers: [reader], live: [] };
-    this.#asked.set(channel, entry);
-    const askedAt = performance.now();
-    const size = this.#sizeOf(channel);
-    const store = this.#store();
-    const reading =
-      store === null
-        ? Promise.reject(new Error('no history'))
-        : store.read(channel, { since: 0, limit: size, reverse: false });
-    reading.then(
-      (history) => {
-        this.#asked.delete(channel);
-        if (entry.generation !== this.#generation) {
-          for (const each of entry.readers) this.read(channel, each);
-          return;
-        }
-        const known = new CachedHistory(history, askedAt);
-        for (const publication of entry.live) {
-          if (publication.epoch === history.state.epoch) known.add(publication, size);
-        }
-        this.forget(channel);
-        this.#known.set(channel, known);
-        this.#bytes += known.bytes;
-        this.#trim();
-        for (const each of entry.readers) each.onRead();
-      },
-      () => {
-        this.#asked.delete(channel);
-        for (const each of entry.readers) each.onReadFailed();
-      },
-    );
+    this.#queued.set(channel, { readers: [reader], queuedAt: performance.now(), generation: 0, live: [] });
+    this.#askNext();
+  }
+
+  hold(history: CachedHistory): void {
+    history.holders++;
+  }
+
+  letGo(history: CachedHistory): void {
+    history.holders--;
+    if (history.holders > 0 || history.known) return;
+    this.#bytes -= history.bytes;
+    this.#askNext();
   }
 
   onPublication(publication: Publication): void {
@@ -131,33 +146,87 @@ export class ChannelCache {
     const before = known.bytes;
     known.add(publication, this.#sizeOf(publication.channel));
     this.#bytes += known.bytes - before;
-    if (this.#bytes > CACHE_LIMIT_BYTES) this.#trim();
+    if (this.#bytes > this.#roomBytes) this.#trim();
   }
 
-  /** Forgets what is too old. */
+  /** Forgets what is too old, and refuses those for whom there was no room. */
   sweep(): void {
-    const oldest = performance.now() - LIFETIME_MS;
-    for (const [channel, { askedAt }] of this.#known) if (askedAt < oldest) this.forget(channel);
+    const now = performance.now();
+    for (const [channel, { askedAt }] of this.#known) if (askedAt < now - LIFETIME_MS) this.forget(channel);
+    this.#askNext();
+    if (this.#bytes < this.#roomBytes) return;
+    for (const [channel, { queuedAt, readers }] of [...this.#queued]) {
+      if (queuedAt > now - ROOM_WAIT_MS) return;
+      this.#queued.delete(channel);
+      for (const each of readers) each.onReadRefused(channel);
+    }
   }
 
   /** Some publications have not come by here: what was read before, or is being read, may lack them. */
   invalidate(): void {
     this.#generation++;
-    this.#known.clear();
-    this.#bytes = 0;
-  }
-
-  #trim(): void {
-    for (const channel of this.#known.keys()) {
-      if (this.#bytes <= CACHE_LIMIT_BYTES || this.#known.size === 1) return;
-      this.forget(channel);
-    }
+    for (const channel of this.#known.keys()) this.forget(channel);
   }
 
   forget(channel: string): void {
     const known = this.#known.get(channel);
     if (known === undefined) return;
     this.#known.delete(channel);
-    this.#bytes -= known.bytes;
+    known.known = false;
+    if (known.holders === 0) this.#bytes -= known.bytes;
+  }
+
+  #askNext(): void {
+    for (const [channel, entry] of this.#queued) {
+      if (this.#asked.size >= READS_AT_ONCE) return;
+      if (this.#bytes >= this.#roomBytes) this.#trim();
+      if (this.#bytes >= this.#roomBytes) return;
+      this.#queued.delete(channel);
+      this.#ask(channel, entry);
+    }
+  }
+
+  #ask(channel: string, entry: Asked): void {
+    entry.generation = this.#generation;
+    this.#asked.set(channel, entry);
+    const askedAt = performance.now();
+    const size = this.#sizeOf(channel);
+    const store = this.#store();
+    const reading =
+      store === null
+        ? Promise.reject(new LongwireError('unavailable', 'there is no history'))
+        : store.read(channel, { since: 0, limit: size, reverse: false });
+    reading.then(
+      (history) => {
+        this.#asked.delete(channel);
+        if (entry.generation === this.#generation)
+          this.#keep(channel, entry, new CachedHistory(history, askedAt), size);
+        else for (const each of entry.readers) this.read(channel, each);
+        this.#askNext();
+      },
+      () => {
+        this.#asked.delete(channel);
+        for (const each of entry.readers) each.onReadFailed();
+        this.#askNext();
+      },
+    );
+  }
+
+  #keep(channel: string, { readers, live }: Asked, known: CachedHistory, size: number): void {
+    for (const publication of live) if (publication.epoch === known.state.epoch) known.add(publication, size);
+    this.forget(channel);
+    known.known = true;
+    this.#known.set(channel, known);
+    this.#bytes += known.bytes;
+    for (const each of readers) each.onRead(channel, known);
+    this.#trim();
+  }
+
+  /** Forgets what nobody holds, the oldest first, until there is room. */
+  #trim(): void {
+    for (const [channel, { holders }] of this.#known) {
+      if (this.#bytes < this.#roomBytes) return;
+      if (holders === 0) this.forget(channel);
+    }
   }
 }

@@ -1,44 +1,25 @@
 // Recoveries: clients that come back with a position, until they have what they missed, or know that it is gone.
 //
-// A `Recovering` stands in the hub in place of its client and keeps what is published live. Once its channels have been read
-// (channel-cache.ts) and the line has come as far as what was read, it gives its client what is missing and what it kept, in
-// one order of offsets and nothing twice, says how it went, and puts the client in its own place. So a held connection pays
-// nothing for having been recovered.
-//
-// What is missing is given as the client's outbox has room for it: whoever reads well gets a history of any size.
+// A `Recovering` (recovering.ts) stands in the hub in place of its client and keeps what is published live. Once its channels have
+// been read (channel-cache.ts) and the line has come as far as what was read, it gives its client what is missing and what it
+// kept (feeds.ts), in one order of offsets and nothing twice, says how it went, and puts the client in its own place. So a held
+// connection pays nothing for having been recovered.
 //
 // Invariant: at that moment everything of its channels up to `line.seen` is in what was read, in what was kept, or waits in
 // the hub, from where it is taken too; everything later finds the client subscribed.
 // Bound: `keptLimitBytes` a client; who is sent more while it waits is closed as a slow consumer. Crowds are served in slices.
 
-import { publicationBytes } from '../../src/broker/calls.ts';
 import { isKnownPosition, missedSince } from '../../src/history.ts';
 import { formatPosition, type Position } from '../../src/position.ts';
 import type { Publication } from '../../src/publication.ts';
-import type { Farewell } from '../encoding.ts';
-import type { Hub, Subscriber } from '../hub.ts';
+import type { Hub } from '../hub.ts';
 import type { CachedHistory, ChannelCache } from './channel-cache.ts';
+import { Feeds, SLICE_MS } from './feeds.ts';
 import type { Line } from './line.ts';
-import type { Notice } from './notice.ts';
+import { type Client, Recovering } from './recovering.ts';
 
-const SLICE_MS = 2;
+/** After a read that failed, and for a line that stands still. */
 const RETRY_MS = 250;
-/** Outboxes are looked at again after this. */
-const FEED_MS = 10;
-
-/** Who recovers. */
-export interface Client extends Subscriber {
-  /** To be given, before what was recovered, what waits for it in channels that are not being recovered. */
-  settleOrder(): void;
-  /** Whether its outbox has room for more than what is live. */
-  readonly hasRoom: boolean;
-  /** Gives it a publication, whatever its order. */
-  deliverNow(publication: Publication): void;
-  /** It has what there was, and is subscribed again. */
-  onRecovered(notice: Notice): void;
-  /** It was sent more than it may be while it waited. */
-  onOverrun(): void;
-}
 
 export interface RecoveriesOptions {
   hub: Hub;
@@ -52,99 +33,29 @@ export interface RecoveriesOptions {
   count: (outcome: 'recovered' | 'gap', channels: number) => void;
 }
 
-class Recovering implements Subscriber {
-  readonly recoveries: Recoveries;
-  readonly client: Client;
-  /** Null for a position that is none: a gap. */
-  readonly since: Position | null;
-  channels: string[];
-  state: 'reading' | 'ready' | 'waiting' | 'feeding' | 'over';
-  /** Reads that have not answered. */
-  reads: number;
-  readonly startedAt: number;
-  /** `Publication.order` of the last one before. */
-  readonly startOrder: number;
-  kept: Publication[];
-  keptBytes: number;
-  /** How far the line must come before this can be completed. */
-  wanted: number;
-  /** What it is to be given, in order, how many of that it has, and the highest offset that it was given. */
-  feed: readonly Publication[];
-  fed: number;
-  fedTo: number;
-  readonly taken: WeakSet<Publication>;
-  recovered: readonly string[];
-  gaps: ReadonlySet<string>;
-
-  constructor(recoveries: Recoveries, client: Client, channels: readonly string[], since: Position | null) {
-    this.recoveries = recoveries;
-    this.client = client;
-    this.since = since;
-    this.channels = [...channels];
-    this.state = 'reading';
-    this.reads = 0;
-    this.startedAt = performance.now();
-    this.startOrder = recoveries.options.lastOrder();
-    this.kept = [];
-    this.keptBytes = 0;
-    this.wanted = 0;
-    this.feed = [];
-    this.fed = 0;
-    this.fedTo = 0;
-    this.taken = new WeakSet();
-    this.recovered = [];
-    this.gaps = new Set();
-  }
-
-  warm(): number {
-    return 0;
-  }
-
-  deliver(publication: Publication): void {
-    publication.retain();
-    this.kept.push(publication);
-    this.keptBytes += publicationBytes(publication.channel, publication.payload.length);
-    if (this.keptBytes > this.recoveries.options.keptLimitBytes) this.client.onOverrun();
-  }
-
-  disconnect(farewell: Farewell): boolean {
-    return this.client.disconnect?.(farewell) ?? true;
-  }
-
-  onRead(): void {
-    this.reads--;
-    if (this.reads === 0 && this.state === 'reading') this.recoveries.enqueue(this);
-  }
-
-  onReadFailed(): void {
-    this.reads--;
-    if (this.reads > 0 || this.state !== 'reading') return;
-    this.recoveries.wait(this);
-    this.recoveries.retryLater();
-  }
-}
-
 export class Recoveries {
-  readonly options: RecoveriesOptions;
+  readonly cache: ChannelCache;
+  readonly keptLimitBytes: number;
+  readonly #options: RecoveriesOptions;
   readonly #active = new Map<Client, Recovering[]>();
+  readonly #feeds = new Feeds(this);
   /** To be tried in the next slices. */
   #ready: Recovering[] = [];
   /** For the line to move, or the broker to come back. */
   #waiting: Recovering[] = [];
   #scheduled = false;
   #retryTimer: NodeJS.Timeout | null = null;
-  /** Who has more to be given than there was room for in their outboxes. */
-  #feeding: Recovering[] = [];
-  #feedTimer: NodeJS.Timeout | null = null;
 
   constructor(options: RecoveriesOptions) {
-    this.options = options;
+    this.cache = options.cache;
+    this.keptLimitBytes = options.keptLimitBytes;
+    this.#options = options;
   }
 
   /** Recovers these channels, those without history too, which then only keep their order among the others. */
   begin(client: Client, channels: readonly string[], since: Position | null): void {
-    const recovering = new Recovering(this, client, channels, since);
-    for (const channel of channels) this.options.hub.subscribe(channel, recovering);
+    const recovering = new Recovering(this, client, channels, since, this.#options.lastOrder());
+    for (const channel of channels) this.#options.hub.subscribe(channel, recovering);
     const others = this.#active.get(client);
     if (others === undefined) this.#active.set(client, [recovering]);
     else others.push(recovering);
@@ -165,7 +76,7 @@ export class Recoveries {
     const all = this.#active.get(client);
     if (all === undefined) return;
     for (const recovering of [...all]) {
-      for (const channel of channels ?? recovering.channels) this.options.hub.unsubscribe(channel, recovering);
+      for (const channel of channels ?? recovering.channels) this.#options.hub.unsubscribe(channel, recovering);
       recovering.channels = channels === null ? [] : recovering.channels.filter((each) => !channels.includes(each));
       if (recovering.channels.length === 0) this.#end(recovering);
     }
@@ -174,73 +85,77 @@ export class Recoveries {
   /** The line has moved, or the broker is back: who waits is tried again. */
   retry(): void {
     if (this.#waiting.length === 0) return;
-    const { seen } = this.options.line;
+    const { seen } = this.#options.line;
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const recovering of waiting) {
       if (recovering.state !== 'waiting') continue;
-      if (recovering.wanted <= seen) this.enqueue(recovering);
+      if (recovering.wanted <= seen) this.#enqueue(recovering);
       else this.#waiting.push(recovering);
     }
   }
 
-  /** A read has failed: the broker is away, and says when it is back, or it was only busy. */
-  retryLater(): void {
-    this.#retryTimer ??= setTimeout(() => {
-      this.#retryTimer = null;
-      this.retry();
-    }, RETRY_MS).unref();
+  onAllRead(recovering: Recovering): void {
+    this.#enqueue(recovering);
   }
 
-  enqueue(recovering: Recovering): void {
+  onReadFailed(recovering: Recovering): void {
+    recovering.wanted = 0;
+    this.#wait(recovering);
+  }
+
+  #enqueue(recovering: Recovering): void {
     recovering.state = 'ready';
     this.#ready.push(recovering);
-    this.#schedule();
-  }
-
-  wait(recovering: Recovering): void {
-    recovering.state = 'waiting';
-    this.#waiting.push(recovering);
-  }
-
-  /** Asks for its channels; those that are known already need no asking. */
-  #read(recovering: Recovering, sinceMs = 0): void {
-    const { cache, hasHistory } = this.options;
-    const unknown = recovering.channels.filter((each) => hasHistory(each) && cache.find(each, sinceMs) === null);
-    if (unknown.length === 0) {
-      this.enqueue(recovering);
-      return;
-    }
-    recovering.state = 'reading';
-    recovering.reads = unknown.length;
-    for (const channel of unknown) cache.read(channel, recovering);
-  }
-
-  #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(this.#runSlice);
+  }
+
+  /** Until the line moves, or for a while: the broker may be away or only busy, and what would move the line may have been missed. */
+  #wait(recovering: Recovering): void {
+    recovering.state = 'waiting';
+    this.#waiting.push(recovering);
+    this.#retryTimer ??= setTimeout(this.#retryLater, RETRY_MS);
+  }
+
+  readonly #retryLater = (): void => {
+    const { line } = this.#options;
+    this.#retryTimer = null;
+    this.retry();
+    if (this.#waiting.length === 0) return;
+    // Who is left waits for the line, which may stand where it does because nobody publishes: a mark shows what it lacks.
+    if (line.live) line.mark();
+    this.#retryTimer ??= setTimeout(this.#retryLater, RETRY_MS);
+  };
+
+  #read(recovering: Recovering, sinceMs = 0): void {
+    const { refused } = recovering;
+    const wanted = recovering.channels.filter((each) => this.#options.hasHistory(each) && !refused.has(each));
+    recovering.read(wanted, sinceMs);
   }
 
   readonly #runSlice = (): void => {
     this.#scheduled = false;
     const deadline = performance.now() + SLICE_MS;
     let tried = 0;
-    while (tried < this.#ready.length && performance.now() < deadline) this.#try(this.#ready[tried++] as Recovering);
-    this.#ready = this.#ready.slice(tried);
-    if (this.#ready.length > 0) this.#schedule();
+    const ready = this.#ready;
+    while (tried < ready.length && performance.now() < deadline) this.#try(ready[tried++] as Recovering, deadline);
+    this.#ready = ready.slice(tried);
+    if (this.#ready.length === 0 || this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#runSlice);
   };
 
-  #try(recovering: Recovering): void {
+  #try(recovering: Recovering, deadline: number): void {
     if (recovering.state !== 'ready') return;
-    const { line, cache, hasHistory } = this.options;
-    const { since } = recovering;
-    const histories = new Map<string, CachedHistory>();
+    const { line, cache, hasHistory } = this.#options;
+    const { since, histories, refused } = recovering;
     let wanted = 0;
     for (const channel of recovering.channels) {
-      if (!hasHistory(channel)) continue;
-      const history = cache.find(channel);
-      if (history === null) {
+      if (!hasHistory(channel) || refused.has(channel)) continue;
+      const history = histories.get(channel);
+      if (history === undefined || recovering.generation !== cache.generation) {
         this.#read(recovering);
         return;
       }
@@ -256,29 +171,29 @@ export class Recoveries {
         // The mark brings the line into the epoch that was read, or this channel is read again.
         if (line.live) line.mark();
         cache.forget(channel);
+        recovering.letGo();
         recovering.wanted = 0;
-        this.wait(recovering);
+        this.#wait(recovering);
         return;
       }
-      histories.set(channel, history);
       wanted = Math.max(wanted, history.top, this.#holds(history, since) ? (since?.offset ?? 0) : 0);
     }
     recovering.wanted = wanted;
-    if (line.seen >= wanted) this.#complete(recovering, histories);
-    else this.wait(recovering);
+    if (line.seen >= wanted) this.#complete(recovering, deadline);
+    else this.#wait(recovering);
   }
 
   /** Whether the position is good; the counter has gone on since it was read, as far as the line at least. */
   #holds({ state }: CachedHistory, since: Position | null): boolean {
-    const offset = Math.max(state.offset, this.options.line.seen);
+    const offset = Math.max(state.offset, this.#options.line.seen);
     return since !== null && isKnownPosition({ ...state, offset }, since);
   }
 
-  #complete(recovering: Recovering, histories: Map<string, CachedHistory>): void {
-    const { line } = this.options;
-    const { client, since } = recovering;
+  #complete(recovering: Recovering, deadline: number): void {
+    const { line } = this.#options;
+    const { client, since, histories } = recovering;
     const recovered: string[] = [];
-    const gap: string[] = [];
+    const gap = [...recovering.refused];
     const found: Publication[] = [];
     for (const [channel, history] of histories) {
       const state = { ...history.state, offset: Math.max(history.state.offset, line.seen) };
@@ -295,53 +210,22 @@ export class Recoveries {
     recovering.gaps = new Set(gap);
     recovering.recovered = recovered;
     recovering.fedTo = since?.offset ?? 0;
-    recovering.feed = merged(found, this.#takeKept(recovering), recovering.fedTo);
+    recovering.fedEpoch = line.epoch;
+    recovering.feed = merged(found, this.#takeKept(recovering), recovering);
     recovering.state = 'feeding';
-    this.#feeding.push(recovering);
-    this.#feedAll();
+    this.#feeds.begin(recovering, deadline);
   }
 
-  /** Gives everybody who is being fed what their outboxes have room for; who has everything takes the place. */
-  #feedAll(): void {
-    const feeding = this.#feeding;
-    this.#feeding = [];
-    for (const recovering of feeding) if (!this.#feed(recovering)) this.#feeding.push(recovering);
-    if (this.#feeding.length === 0 || this.#feedTimer !== null) return;
-    this.#feedTimer = setTimeout(() => {
-      this.#feedTimer = null;
-      this.#feedAll();
-    }, FEED_MS);
+  moreFor(recovering: Recovering): readonly Publication[] | null {
+    return this.#options.line.live ? merged([], this.#takeKept(recovering), recovering) : null;
   }
 
-  /** False while there is more to give than there is room for. */
-  #feed(recovering: Recovering): boolean {
-    const { line } = this.options;
-    const { client } = recovering;
-    while (recovering.state === 'feeding') {
-      const publication = recovering.feed[recovering.fed];
-      if (publication === undefined) {
-        // Meanwhile more may have come.
-        if (!line.live) return false;
-        const more = merged([], this.#takeKept(recovering), recovering.fedTo);
-        if (more.length === 0) {
-          this.#finish(recovering);
-          return true;
-        }
-        recovering.feed = more;
-        recovering.fed = 0;
-        continue;
-      }
-      if (!client.hasRoom) return false;
-      recovering.fed++;
-      recovering.fedTo = Math.max(recovering.fedTo, publication.offset);
-      client.deliverNow(publication);
-    }
-    return true;
-  }
-
-  #finish(recovering: Recovering): void {
-    const { hub, line, count } = this.options;
+  onFed(recovering: Recovering): void {
+    const { hub, line, count } = this.#options;
     const { client, channels, recovered, gaps } = recovering;
+    // The feeding may have taken many turns: the position that is told now is one of all its channels.
+    client.settleOrder();
+    if (recovering.state === 'over') return;
     for (const channel of channels) {
       hub.subscribe(channel, client);
       hub.unsubscribe(channel, recovering);
@@ -365,7 +249,7 @@ export class Recoveries {
     const { taken, gaps, startOrder } = recovering;
     const all = new Set(recovering.kept);
     for (const channel of recovering.channels) {
-      this.options.hub.forEachWaiting(channel, (publication) => {
+      this.#options.hub.forEachWaiting(channel, (publication) => {
         if (publication.order > startOrder) all.add(publication);
       });
     }
@@ -379,6 +263,8 @@ export class Recoveries {
 
   #end(recovering: Recovering): void {
     recovering.state = 'over';
+    recovering.letGo();
+    recovering.feed = [];
     const others = this.#active.get(recovering.client)?.filter((each) => each !== recovering) ?? [];
     if (others.length === 0) this.#active.delete(recovering.client);
     else this.#active.set(recovering.client, others);
@@ -386,21 +272,31 @@ export class Recoveries {
 }
 
 /**
- * What was found and what was kept, by offset, each once. Plain ones have no offset: they follow the one that they were kept
- * behind. Kept ones up to `since` are left out: the client has them.
+ * What was found and what was kept, by offset, each once, epoch after epoch: in another one offsets may begin anew. Plain ones
+ * have no offset: they follow the one that they were kept behind. Kept ones up to `fedTo` are left out: the client has them.
  */
-function merged(found: readonly Publication[], kept: readonly Publication[], since: number): Publication[] {
-  const placed = new Map<number, Publication>();
-  for (const publication of found) placed.set(publication.offset, publication);
-  const plain: { behind: number; publication: Publication }[] = [];
+function merged(
+  found: readonly Publication[],
+  kept: readonly Publication[],
+  { fedEpoch, fedTo }: { readonly fedEpoch: string; readonly fedTo: number },
+): Publication[] {
+  const all = found.map((publication) => ({ epochs: 0, behind: publication.offset, publication }));
+  const present = new Set(found.map(({ offset }) => offset));
+  let current = fedEpoch;
+  let epochs = 0;
   let behind = 0;
-  for (const publication of kept) {
-    if (publication.offset === 0 || publication.isGap) plain.push({ behind, publication });
-    else if (publication.offset > since) {
-      behind = Math.max(behind, publication.offset);
-      placed.set(publication.offset, publication);
+  for (const publication of [...kept].sort((a, b) => a.order - b.order)) {
+    const { epoch, offset, isGap } = publication;
+    if (epoch !== '' && epoch !== current) {
+      current = epoch;
+      epochs++;
+      behind = 0;
     }
+    if (epoch !== '' && !isGap) {
+      if (epochs === 0 && (offset <= fedTo || present.has(offset))) continue;
+      behind = Math.max(behind, offset);
+    }
+    all.push({ epochs, behind, publication });
   }
-  const all = [...placed.values()].map((publication) => ({ behind: publication.offset, publication }));
-  return [...all, ...plain].sort((a, b) => a.behind - b.behind).map(({ publication }) => publication);
+  return all.sort((a, b) => a.epochs - b.epochs || a.behind - b.behind).map(({ publication }) => publication);
 }
