@@ -7,6 +7,7 @@
 import { errorText } from '../src/errors.ts';
 import { startRedis } from '../test/harness/redis.ts';
 import { nowMs, sleep } from './clock.ts';
+import { waitedForCoreMs } from './cores.ts';
 import { BenchError, Crowd, type RoundResult } from './crowd.ts';
 import type { Tally } from './load/orders.ts';
 import { machine } from './machine.ts';
@@ -62,6 +63,8 @@ export interface RoundFigures {
   /** CPU time of the serving processes and of the whole tree. */
   servingCpu: CpuMs;
   treeCpu: CpuMs;
+  /** That the serving processes were ready to run, and something else was on their core. */
+  servingWaitedMs: number;
 }
 
 export interface Account extends Tally {
@@ -206,6 +209,7 @@ export async function publishRound(
   const tree = stage.subject.tree();
   const servingBefore = cpuOf(serving);
   const treeBefore = cpuOf(tree);
+  const waitedBefore = waitedForCoreMs(serving);
   const [beganAtMs, round]: [number, RoundResult] = await Promise.all([
     publish(),
     stage.crowd.round(sequence, 30_000 + stage.options.connections),
@@ -223,6 +227,7 @@ export async function publishRound(
     p99Ms: percentile(round.latencies, 0.99),
     servingCpu: spent(cpuOf(serving), servingBefore),
     treeCpu: spent(cpuOf(tree), treeBefore),
+    servingWaitedMs: waitedForCoreMs(serving) - waitedBefore,
   };
 }
 
@@ -254,11 +259,11 @@ export function accountRows<Figures extends { account: Account }>(): Row<Figures
   ];
 }
 
-/** The median of a moment over rounds, in milliseconds. */
-export function overRounds(
-  rounds: readonly RoundFigures[],
-  of: 'firstByteMs' | 'lastByteMs' | 'p50Ms' | 'p99Ms',
-): number {
+/** What a round took, in milliseconds. */
+export type RoundMoment = 'firstByteMs' | 'lastByteMs' | 'p50Ms' | 'p99Ms' | 'servingWaitedMs';
+
+/** The median of that over rounds. */
+export function overRounds(rounds: readonly RoundFigures[], of: RoundMoment): number {
   return median(rounds.map((round) => round[of]));
 }
 

@@ -7,7 +7,7 @@
 //
 // Usage: npm run bench:fanout -- --help
 
-import { accountRows, cpuUs, exitOn, overRounds, runAll } from './bench-run.ts';
+import { accountRows, cpuUs, exitOn, overRounds, type RoundMoment, runAll } from './bench-run.ts';
 import { type FanoutFigures, measureFanout } from './measures/fanout.ts';
 import { type Options, readOptions } from './options.ts';
 import { atMost, type Row, writeReport } from './report.ts';
@@ -18,11 +18,9 @@ const DEFAULTS = { connections: 15_000, messages: 20, subjects: SUBJECT_NAMES };
 /** docs/budgets.md: SSE's last byte against the C epoll loop. A WebSocket's is held against SSE's, by bench:transports. */
 const RATIO_LIMIT = 1.15;
 
-type Moment = 'firstByteMs' | 'lastByteMs' | 'p50Ms' | 'p99Ms';
-
 /** Rows of figures, then each moment as a ratio to the same run of a reference, where that took part. */
 function rowsFor(results: ReadonlyMap<string, FanoutFigures[]>, { transport }: Options): Row<FanoutFigures>[] {
-  const ratio = (reference: SubjectName, of: Moment): Row<FanoutFigures>['of'] => {
+  const ratio = (reference: SubjectName, of: RoundMoment): Row<FanoutFigures>['of'] => {
     const references = results.get(reference) ?? [];
     return (figures, column) => {
       const beside = references[results.get(column)?.indexOf(figures) ?? -1];
@@ -57,6 +55,12 @@ function rowsFor(results: ReadonlyMap<string, FanoutFigures[]>, { transport }: O
       digits: 2,
       of: (f) => cpuUs(f.rounds, 'servingCpu', 'system'),
     },
+    {
+      name: 'serving processes waited for a core',
+      unit: 'ms',
+      digits: 1,
+      of: (f) => overRounds(f.rounds, 'servingWaitedMs'),
+    },
     ...accountRows<FanoutFigures>(),
   ];
 }
@@ -64,7 +68,11 @@ function rowsFor(results: ReadonlyMap<string, FanoutFigures[]>, { transport }: O
 async function main(): Promise<void> {
   const { options } = readOptions('fanout', DEFAULTS);
   const outcome = await runAll(options, besideReferences(options.transport), measureFanout);
-  writeReport('fanout', outcome, options, rowsFor(outcome.results, options), outcome.notes);
+  const notes = [...outcome.notes];
+  for (const [column, runs] of outcome.results) {
+    for (const { coresShared } of runs) if (coresShared !== null) notes.push(`${column}: ${coresShared}`);
+  }
+  writeReport('fanout', outcome, options, rowsFor(outcome.results, options), [...new Set(notes)]);
 }
 
 main().catch(exitOn);

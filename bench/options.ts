@@ -22,6 +22,8 @@ export interface Options {
   /** Connects without an answer head, over all client processes. */
   inFlight: number;
   redis: boolean;
+  /** Whether the scheduler alone says which core serves: see cores.ts. */
+  sharedCores: boolean;
   /** LONGWIRE_ACCEPT of Longwire. */
   accept: (typeof ACCEPTS)[number];
   node: string;
@@ -51,6 +53,7 @@ ${
   --in-flight N       connects without an answer, all clients together (1024)
   --settle-seconds N  longest wait for the memory to stand still (30)
   --redis             Longwire on a redis-server of this run's own
+  --shared-cores      no cores set apart for serving during a fan-out
   --accept NAME       how connections reach Longwire's workers: ${ACCEPTS.join(', ')} (shared)
   --node PATH         Node of the subjects (the one that runs this)
   --node-flags LIST   flags for all processes of the subjects, one text; must be allowed in NODE_OPTIONS
@@ -85,6 +88,7 @@ export function readOptions(bench: string, defaults: Defaults): { options: Optio
       'in-flight': { type: 'string' },
       'settle-seconds': { type: 'string' },
       redis: { type: 'boolean' },
+      'shared-cores': { type: 'boolean' },
       accept: { type: 'string' },
       node: { type: 'string' },
       'node-flags': { type: 'string' },
@@ -114,6 +118,7 @@ export function readOptions(bench: string, defaults: Defaults): { options: Optio
     inFlight: whole('in-flight', values['in-flight'], 1_024, 1, 4_096),
     settleSeconds: whole('settle-seconds', values['settle-seconds'], 30, 3, 300),
     redis: values.redis ?? false,
+    sharedCores: values['shared-cores'] ?? false,
     accept: oneOf('accept', values.accept ?? 'shared', ACCEPTS),
     node: values.node === undefined ? process.execPath : commandPath(values.node),
     nodeFlags: values['node-flags']?.split(/\s+/).filter((flag) => flag !== '') ?? [],

@@ -177,10 +177,13 @@ function remarks(results: Results, fanout: Options): string[] {
   for (const [column, runs] of results) {
     if (!runs.every(({ hold }) => isSettled(hold)))
       lines.push(`${column}: memory did not stand still in at least one run`);
+    for (const { fanout: measured } of runs) {
+      if (measured.coresShared !== null) lines.push(`${column}: ${measured.coresShared}`);
+    }
     const samples = runs.flatMap(({ hold, fanout }) => [...hold.account.samples, ...fanout.account.samples]);
     for (const sample of new Set(samples)) lines.push(`${column}: ${sample}`);
   }
-  return lines;
+  return [...new Set(lines)];
 }
 
 async function main(): Promise<void> {

@@ -1,8 +1,11 @@
 // What the benchmarks compute with: percentiles, /proc's formats, the division of kernel memory, the table.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { nowMs } from '../../bench/clock.ts';
+import { parseCores, waitedForCoreMs, withCoresApart } from '../../bench/cores.ts';
 import {
   isStill,
   type KernelMemory,
@@ -15,6 +18,40 @@ import {
 import { cpuOf, parseStat, processTree } from '../../bench/processes.ts';
 import { aligned, atLeast, atMost, table } from '../../bench/report.ts';
 import { median, mergeSorted, percentile } from '../../bench/statistics.ts';
+
+describe('cores', () => {
+  const allowed = () => /^Cpus_allowed_list:\s*(.+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '';
+
+  it('are read from the kernel’s list', () => {
+    assert.deepEqual(parseCores('0-3,8\n'), [0, 1, 2, 3, 8]);
+    assert.deepEqual(parseCores('5'), [5]);
+  });
+
+  it('are set apart while something is measured, and given back', async () => {
+    const before = allowed();
+    const child = spawn('sleep', ['60']);
+    try {
+      const { result, note } = await withCoresApart([child.pid ?? 0], [], async () => allowed());
+      if (parseCores(before).length === 1) assert.match(note ?? '', /none was set apart/);
+      else assert.deepEqual([parseCores(result), note], [parseCores(before).slice(1), null]);
+      assert.equal(allowed(), before);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
+  it('cannot all be given away', async () => {
+    const all = parseCores(allowed()).map(() => process.pid);
+    const { result, note } = await withCoresApart(all, [], async () => 'measured');
+    assert.equal(result, 'measured');
+    assert.match(note ?? '', /none was set apart/);
+  });
+
+  it('are waited for, which only grows', () => {
+    const waited = waitedForCoreMs([process.pid]);
+    assert.ok(waited >= 0 && waitedForCoreMs([process.pid]) >= waited);
+  });
+});
 
 describe('percentiles', () => {
   const hundred = Array.from({ length: 100 }, (_, i) => i + 1);

@@ -58,7 +58,7 @@ export class HandleWire implements Wire {
   }
 
   warm(): number {
-    return this.state === 'open' && this.handle?.onread !== null ? 1 : 0;
+    return this.state === 'open' && this.handle?.wire !== null ? 1 : 0;
   }
 
   attach(owner: WireOwner): void {
