@@ -34,6 +34,7 @@ WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY --from=build /app/src/broker/longwire.lua src/broker/longwire.lua
+COPY --from=build /app/src/broker/presence.lua src/broker/presence.lua
 COPY package.json LICENSE ./
 COPY deploy/healthcheck.mjs deploy/healthcheck.mjs
 USER node

@@ -12,6 +12,10 @@ export interface NamespaceOptions {
   historyTtlSeconds: number;
   /** Whether a slow subscriber skips to the newest publication instead of being closed. */
   latestOnly: boolean;
+  /** Whether it is known who holds a channel. */
+  presence: boolean;
+  /** Whether its subscribers are told who comes and goes; only with `presence`. */
+  joinLeave: boolean;
   /** Largest payload; 0 for LONGWIRE_PAYLOAD_LIMIT_BYTES. */
   payloadLimitBytes: number;
 }
@@ -25,6 +29,8 @@ export const DEFAULT_OPTIONS: NamespaceOptions = {
   historySize: 0,
   historyTtlSeconds: 0,
   latestOnly: false,
+  presence: false,
+  joinLeave: false,
   payloadLimitBytes: 0,
 };
 
@@ -41,6 +47,7 @@ export class NamespaceTable {
   /** Whether any channel has it. */
   readonly hasHistory: boolean;
   readonly hasLatestOnly: boolean;
+  readonly hasPresence: boolean;
 
   constructor(namespaces: Namespaces) {
     this.fallback = namespaces.default;
@@ -48,6 +55,7 @@ export class NamespaceTable {
     const all = [this.fallback, ...this.named.values()];
     this.hasHistory = all.some(({ historySize }) => historySize > 0);
     this.hasLatestOnly = all.some(({ latestOnly }) => latestOnly);
+    this.hasPresence = all.some(({ presence }) => presence);
   }
 
   of(channel: string): NamespaceOptions {

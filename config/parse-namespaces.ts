@@ -32,7 +32,9 @@ const OBJECT = v.custom<object>(
 const OPTION_ENTRIES = {
   history_size: whole(0, 10_000),
   history_ttl_seconds: whole(0, 30 * DAY_SECONDS),
-  latest_only: v.optional(v.boolean('must be true or false')),
+  latest_only: flag(),
+  presence: flag(),
+  join_leave: flag(),
   payload_limit_bytes: whole(1, 64 * 1024 * 1024),
 };
 const OPTIONS = v.pipe(
@@ -45,6 +47,14 @@ const OPTIONS = v.pipe(
   v.check(
     ({ history_size: size = 0, latest_only: latestOnly = false }) => size === 0 || !latestOnly,
     'must not give both history_size and latest_only: what is skipped would be a loss without a gap',
+  ),
+  v.check(
+    ({ presence = false, join_leave: joinLeave = false }) => presence || !joinLeave,
+    'must give presence together with join_leave',
+  ),
+  v.check(
+    ({ join_leave: joinLeave = false, latest_only: latestOnly = false }) => !joinLeave || !latestOnly,
+    'must not give both join_leave and latest_only: who came and went would be skipped',
   ),
 );
 
@@ -102,8 +112,14 @@ function optionsOf(given: v.InferOutput<typeof OPTIONS>): NamespaceOptions {
     historySize: given.history_size ?? DEFAULT_OPTIONS.historySize,
     historyTtlSeconds: given.history_ttl_seconds ?? DEFAULT_OPTIONS.historyTtlSeconds,
     latestOnly: given.latest_only ?? DEFAULT_OPTIONS.latestOnly,
+    presence: given.presence ?? DEFAULT_OPTIONS.presence,
+    joinLeave: given.join_leave ?? DEFAULT_OPTIONS.joinLeave,
     payloadLimitBytes: given.payload_limit_bytes ?? DEFAULT_OPTIONS.payloadLimitBytes,
   };
+}
+
+function flag() {
+  return v.optional(v.boolean('must be true or false'));
 }
 
 function whole(min: number, max: number) {

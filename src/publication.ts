@@ -9,6 +9,12 @@
 /** The name of events that are the gateway's own: nobody publishes under it. */
 export const NOTICE_EVENT = 'longwire';
 
+/**
+ * `published` by somebody; or what the gateway itself has to say in a channel's order: a `gap` where publications are missing,
+ * a `join` or `leave` where presence is told, whose payload is the member's entry (src/presence.ts).
+ */
+export type PublicationKind = 'published' | 'gap' | 'join' | 'leave';
+
 const NOTHING = Buffer.alloc(0);
 
 export class Publication {
@@ -26,8 +32,7 @@ export class Publication {
   epoch: string;
   /** Published twice with the same key within some minutes, it is published once; null without one. */
   idempotencyKey: string | null;
-  /** Not published by anybody: what its channel's subscribers are told where something is missing. */
-  isGap: boolean;
+  kind: PublicationKind;
   frames: Buffer[] | null;
   /** Its place among those that this worker was brought, counted from 1; 0 until then. What a fence is compared with. */
   order: number;
@@ -43,7 +48,7 @@ export class Publication {
     this.previous = 0;
     this.epoch = '';
     this.idempotencyKey = null;
-    this.isGap = false;
+    this.kind = 'published';
     this.frames = null;
     this.order = 0;
     this.retained = false;
@@ -52,8 +57,19 @@ export class Publication {
   /** What stands in a channel's order where publications are missing. */
   static gap(channel: string): Publication {
     const publication = new Publication(channel, NOTHING);
-    publication.isGap = true;
+    publication.kind = 'gap';
     return publication;
+  }
+
+  /** What a channel's subscribers are told of a member. */
+  static coming(kind: 'join' | 'leave', channel: string, entry: Buffer): Publication {
+    const publication = new Publication(channel, entry);
+    publication.kind = kind;
+    return publication;
+  }
+
+  get isGap(): boolean {
+    return this.kind === 'gap';
   }
 
   /** Gives it its place in the history. */

@@ -32,12 +32,12 @@ describe('package.json', () => {
   });
 
   it('packs the compiled product, and no tests or benchmarks', () => {
-    const LUA = 'src/broker/longwire.lua';
-    assert.deepEqual(MANIFEST.files, ['dist/config', 'dist/src', 'dist/workers', LUA]);
-    assert.ok(projectFile('Dockerfile').includes(`COPY --from=build /app/${LUA} ${LUA}\n`));
+    const LUA = ['src/broker/longwire.lua', 'src/broker/presence.lua'];
+    assert.deepEqual(MANIFEST.files, ['dist/config', 'dist/src', 'dist/workers', ...LUA]);
+    for (const file of LUA) assert.ok(projectFile('Dockerfile').includes(`COPY --from=build /app/${file} ${file}\n`));
     const build: { include: string[] } = JSON.parse(projectFile('tsconfig.build.json'));
     assert.deepEqual(
-      MANIFEST.files.filter((file) => file !== LUA),
+      MANIFEST.files.filter((file) => !LUA.includes(file)),
       build.include.map((folder) => `dist/${folder}`),
     );
   });

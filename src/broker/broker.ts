@@ -13,8 +13,10 @@
 //
 // What it does not promise: that a publication reaches a worker that was not connected at that moment (that is history's).
 
+import { LongwireError } from '../errors.ts';
 import type { ChannelHistory, HistoryState } from '../history.ts';
 import type { Position } from '../position.ts';
+import { MEMBERS_LIMIT, type PresenceChange, type PresenceCount } from '../presence.ts';
 import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
 
@@ -65,6 +67,28 @@ export interface HistoryStore {
   remove(channel: string): Promise<void>;
 }
 
+/**
+ * Who holds which channel, of all workers and machines. A member that is told of comes as a publication of kind `join` or
+ * `leave`, in the order of its channel. All of them @throws LongwireError `unavailable`.
+ */
+export interface PresenceStore {
+  /**
+   * Makes changes, at most CHANGES_A_CALL, in their order. Joining again, and leaving again, changes nothing and tells nobody.
+   *
+   * @returns the places in `changes` of members that are not kept: there was nothing to renew, or there is no room.
+   */
+  change(changes: readonly PresenceChange[]): Promise<readonly number[]>;
+
+  /** Entries of a channel's members, in no order. @throws LongwireError `limit-exceeded` beyond MEMBERS_LIMIT. */
+  read(channel: string): Promise<readonly string[]>;
+  count(channel: string): Promise<PresenceCount>;
+}
+
+export function tooManyMembers(count: number): LongwireError {
+  const text = `the channel has ${count} clients; ${MEMBERS_LIMIT} can be told, more can be counted: presence_stats`;
+  return new LongwireError('limit-exceeded', text);
+}
+
 export interface Broker {
   readonly name: 'memory' | 'redis';
   readonly state: BrokerState;
@@ -72,6 +96,8 @@ export interface Broker {
   readonly roundTripSeconds: number;
   /** Null where no namespace has history. */
   readonly history: HistoryStore | null;
+  /** Null where no namespace has presence. */
+  readonly presence: PresenceStore | null;
 
   /**
    * Connects and subscribes. Resolves when the first subscription stands or when the broker is found to be away: a

@@ -15,9 +15,11 @@ import { LongwireError } from '../errors.ts';
 import type { Position } from '../position.ts';
 import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
-import type { Broker, BrokerReceiver, HistoryStore, Taken } from './broker.ts';
+import type { Broker, BrokerReceiver, HistoryStore, PresenceStore, Taken } from './broker.ts';
 import { type Batch, Calls } from './calls.ts';
 import { MemoryHistory } from './memory-history.ts';
+import { MemoryPresence } from './memory-presence.ts';
+import { MemoryQuestions } from './memory-questions.ts';
 import { packedBytes, packPublications, type Retention, unpackPublications } from './packed.ts';
 import { type FrameKind, FrameWriter } from './relay-frames.ts';
 import type { FramePort } from './relay-link.ts';
@@ -27,7 +29,9 @@ export class MemoryBroker implements Broker {
   readonly #port: FramePort;
   readonly #frames = new FrameWriter();
   readonly #namespaces: NamespaceTable;
+  readonly #questions: MemoryQuestions;
   readonly #history: MemoryHistory;
+  readonly #presence: MemoryPresence;
   /** Of the primary's history. */
   #epoch = '';
   readonly #receiver: BrokerReceiver;
@@ -41,13 +45,19 @@ export class MemoryBroker implements Broker {
     this.#port = port;
     this.#receiver = receiver;
     this.#namespaces = new NamespaceTable(namespaces);
-    this.#history = new MemoryHistory(port, this.#frames);
+    this.#questions = new MemoryQuestions(port, this.#frames);
+    this.#history = new MemoryHistory(this.#questions);
+    this.#presence = new MemoryPresence(this.#questions);
     this.#deliver = (publication) => receiver.onPublication(publication);
     this.#calls = new Calls((batch) => this.#send(batch));
   }
 
   get history(): HistoryStore | null {
     return this.#namespaces.hasHistory ? this.#history : null;
+  }
+
+  get presence(): PresenceStore | null {
+    return this.#namespaces.hasPresence ? this.#presence : null;
   }
 
   get state(): BrokerState {
@@ -90,7 +100,7 @@ export class MemoryBroker implements Broker {
       if (kind === 'placed') this.#settlePlaced(batch, body);
       else this.#settle(batch, body.toString());
     } else if (kind === 'told') {
-      this.#history.receive(call, body);
+      this.#questions.receive(call, body);
     }
   }
 

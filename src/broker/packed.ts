@@ -15,6 +15,9 @@ const HAS_EVENT = 1;
 const HAS_ID = 2;
 const HAS_PLACE = 4;
 const HAS_KEY = 8;
+/** Not published by anybody: see PublicationKind. Gaps are each worker's own and travel nowhere. */
+const IS_JOIN = 16;
+const IS_LEAVE = 32;
 const PLACE_BYTES = 24;
 const FIXED_BYTES = 6;
 
@@ -86,6 +89,7 @@ export function unpackPublications(packed: Buffer, visit: (publication: Publicat
     const payload = packed.subarray(at, at + payloadBytes);
     at += payloadBytes;
     const publication = new Publication(channel, payload, event, id);
+    if ((flags & (IS_JOIN | IS_LEAVE)) !== 0) publication.kind = (flags & IS_JOIN) === 0 ? 'leave' : 'join';
     if (placeAt > 0) publication.place(epoch, packed.readDoubleLE(placeAt), packed.readDoubleLE(placeAt + 8));
     visit(publication);
   }
@@ -135,7 +139,9 @@ function packOne(packed: Buffer, start: number, publication: Publication, retent
     (event === null ? 0 : HAS_EVENT) |
     (id === null ? 0 : HAS_ID) |
     (retention === null ? 0 : HAS_PLACE) |
-    (key === null ? 0 : HAS_KEY);
+    (key === null ? 0 : HAS_KEY) |
+    (publication.kind === 'join' ? IS_JOIN : 0) |
+    (publication.kind === 'leave' ? IS_LEAVE : 0);
   packed.writeUInt32LE(payload.length, start + 2);
   let at = start + FIXED_BYTES;
   if (retention !== null) {

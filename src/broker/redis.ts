@@ -22,12 +22,13 @@ import type { Log } from '../log.ts';
 import type { Position } from '../position.ts';
 import { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
-import type { Broker, BrokerReceiver, HistoryStore, Taken } from './broker.ts';
+import type { Broker, BrokerReceiver, HistoryStore, PresenceStore, Taken } from './broker.ts';
 import { type Batch, type Call, Calls } from './calls.ts';
 import { decodeEnvelope, ENVELOPE_CHANNEL, encodeEnvelope } from './envelope.ts';
 import { hasLostLibrary, outcomesOf, RedisHistory } from './redis-history.ts';
 import { RedisLink, TICK_MS } from './redis-link.ts';
 import { connectionOptions, parseRedisUrl } from './redis-options.ts';
+import { decodeComing, PRESENCE_CHANNEL, RedisPresence } from './redis-presence.ts';
 import { Seldom } from './seldom.ts';
 import { decodeStored, STORED_CHANNEL } from './stored.ts';
 
@@ -50,8 +51,11 @@ export interface RedisBrokerOptions {
   namespaces?: Namespaces;
   /** LONGWIRE_PAYLOAD_LIMIT_BYTES, which Redis holds channels with history to. */
   payloadLimitBytes?: number;
+  /** LONGWIRE_PRESENCE_SECONDS. */
+  presenceSeconds?: number;
 }
 
+const DEFAULT_PRESENCE_SECONDS = 60;
 const DEFAULT_PAYLOAD_LIMIT_BYTES = 1024 * 1024;
 
 export class RedisBroker implements Broker {
@@ -61,6 +65,8 @@ export class RedisBroker implements Broker {
   readonly #pattern: string;
   readonly #envelopeChannel: string;
   readonly #storedChannel: string;
+  readonly #presenceChannel: string;
+  readonly #presence: RedisPresence | null;
   readonly #namespaces: NamespaceTable;
   readonly #history: RedisHistory | null;
   readonly #fenceChannel: string;
@@ -95,6 +101,7 @@ export class RedisBroker implements Broker {
     this.#pattern = `${options.prefix.replace(/[\\*?[\]]/g, '\\$&')}*`;
     this.#envelopeChannel = options.prefix + ENVELOPE_CHANNEL;
     this.#storedChannel = options.prefix + STORED_CHANNEL;
+    this.#presenceChannel = options.prefix + PRESENCE_CHANNEL;
     this.#fenceChannel = options.prefix + FENCE_CHANNEL;
     this.#commandChannel = options.prefix + COMMAND_CHANNEL;
     this.#address = address.text;
@@ -117,6 +124,10 @@ export class RedisBroker implements Broker {
     this.#history = this.#namespaces.hasHistory
       ? new RedisHistory(this.#publisher.client, options.prefix, namespaces, payloadLimitBytes)
       : null;
+    const presenceSeconds = options.presenceSeconds ?? DEFAULT_PRESENCE_SECONDS;
+    this.#presence = this.#namespaces.hasPresence
+      ? new RedisPresence(this.#publisher.client, options.prefix, presenceSeconds)
+      : null;
     this.#subscriber.client.on('pmessageBuffer', (_pattern: string, channel: Buffer, payload: Buffer) =>
       this.#receive(channel, payload),
     );
@@ -129,6 +140,11 @@ export class RedisBroker implements Broker {
   /** Calls on the publisher's connection; they fail while there is none. */
   get history(): HistoryStore | null {
     return this.#history;
+  }
+
+  /** On the same connection. */
+  get presence(): PresenceStore | null {
+    return this.#presence;
   }
 
   /** Of the last PING on the publisher's connection: what a publish takes to Redis and back. */
@@ -322,14 +338,21 @@ export class RedisBroker implements Broker {
     const channel = name.toString();
     if (channel === this.#fenceChannel) this.#receiver.onPublication(new Publication(FENCE_CHANNEL, payload));
     if (channel === this.#commandChannel) this.#receiver.onPublication(new Publication(COMMAND_CHANNEL, payload));
-    if (channel !== this.#envelopeChannel && channel !== this.#storedChannel) return;
-    const decoded = channel === this.#storedChannel ? decodeStored(payload) : decodeEnvelope(payload);
+    const decode = this.#decoderOf(channel);
+    if (decode === null) return;
+    const decoded = decode(payload);
     if (typeof decoded !== 'string') {
       this.#receiver.onPublication(decoded);
       return;
     }
     this.#malformed++;
     this.#seldom.say('warn', 'malformed', `dropped a malformed envelope: ${decoded}`, { sinceStart: this.#malformed });
+  }
+
+  #decoderOf(channel: string): ((payload: Buffer) => Publication | string) | null {
+    if (channel === this.#storedChannel) return decodeStored;
+    if (channel === this.#envelopeChannel) return decodeEnvelope;
+    return channel === this.#presenceChannel ? decodeComing : null;
   }
 
   /** Writes a batch in one go; the answers come in the order of the publications. */

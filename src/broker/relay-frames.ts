@@ -6,7 +6,7 @@
 //   published     primary → worker   the outcome of `call`; body: empty when it was relayed to every worker, else why not.
 //   store         worker → primary   as `publish`, with places in the history to be given. Answered by `placed`, or `published`.
 //   placed        primary → worker   `call` was relayed; body: f64 offset for each of its publications, 0 for none.
-//   ask           worker → primary   of the history; body: JSON, see memory-history.ts. Answered by `told`.
+//   ask           worker → primary   of history and presence; body: JSON, see memory-questions.ts. Answered by `told`.
 //   told          primary → worker   body: u32 length of a JSON head · head · packed publications.
 // A further kind is a line in `KINDS` here and a case where the frames of its direction are taken.
 //

@@ -1,6 +1,6 @@
-// What the primary answers workers that ask of the embedded broker's history (src/broker/memory-history.ts).
+// What the primary answers workers that ask of the embedded broker's history (src/broker/memory-questions.ts).
 
-import type { Question, ToldHead } from '../broker/memory-history.ts';
+import type { HistoryQuestion, PresentHead, Refused, ToldHead } from '../broker/memory-questions.ts';
 import { type FrameWriter, LENGTH_OF_HEAD_BYTES } from '../broker/relay-frames.ts';
 import type { HistoryLog, LogPage } from './history-log.ts';
 
@@ -8,7 +8,7 @@ import type { HistoryLog, LogPage } from './history-log.ts';
 const ANSWER_LIMIT_BYTES = 64 * 1024 * 1024;
 
 /** Adds the answer to call `call` to `frames`, which must be empty. */
-export function answerQuestion(log: HistoryLog, question: Question, frames: FrameWriter, call: number): void {
+export function answerQuestion(log: HistoryLog, question: HistoryQuestion, frames: FrameWriter, call: number): void {
   const head: ToldHead = { epoch: log.epoch, offset: log.offset, channels: [] };
   const packed: Buffer[] = [];
   const add = (channel: string, page: LogPage): void => {
@@ -25,13 +25,20 @@ export function answerQuestion(log: HistoryLog, question: Question, frames: Fram
   } else if (question.what === 'remove') {
     log.remove(question.channel);
   }
-  let bytes = packed.reduce((sum, { length }) => sum + length, 0);
-  if (bytes > ANSWER_LIMIT_BYTES) {
-    head.error = `the answer would have ${bytes} bytes; ${ANSWER_LIMIT_BYTES} are allowed`;
-    packed.length = 0;
-    bytes = 0;
-  }
+  const bytes = packed.reduce((sum, { length }) => sum + length, 0);
+  if (bytes <= ANSWER_LIMIT_BYTES) addTold(frames, call, head, packed);
+  else addTold(frames, call, { error: `the answer would have ${bytes} bytes; ${ANSWER_LIMIT_BYTES} are allowed` });
+}
+
+/** Adds an answer to `frames`, which must be empty. */
+export function addTold(
+  frames: FrameWriter,
+  call: number,
+  head: ToldHead | PresentHead | Refused,
+  packed: readonly Buffer[] = [],
+): void {
   const headBytes = Buffer.from(JSON.stringify(head));
+  const bytes = packed.reduce((sum, { length }) => sum + length, 0);
   const body = frames.add('told', call, LENGTH_OF_HEAD_BYTES + headBytes.length + bytes);
   body.writeUInt32LE(headBytes.length);
   let at = LENGTH_OF_HEAD_BYTES + headBytes.copy(body, LENGTH_OF_HEAD_BYTES);

@@ -10,15 +10,16 @@
 //
 // Cost: a copy of what is published, and one write of it a worker and turn; a worker that is behind takes a copy of its own.
 
-import type { Question } from '../broker/memory-history.ts';
-import { packedBytes, packPublications, type Retention } from '../broker/packed.ts';
+import type { Question } from '../broker/memory-questions.ts';
+import { NO_RETENTION, packedBytes, packPublications, type Retention, type RetentionOf } from '../broker/packed.ts';
 import { type FrameKind, FrameWriter, GATHER_BYTES } from '../broker/relay-frames.ts';
 import type { FramePort } from '../broker/relay-link.ts';
 import { MARK_CHANNEL } from '../channel.ts';
 import type { Log } from '../log.ts';
 import { Publication } from '../publication.ts';
-import { answerQuestion } from './history-answers.ts';
+import { addTold, answerQuestion } from './history-answers.ts';
 import { HistoryLog } from './history-log.ts';
+import { PresenceTable } from './presence-table.ts';
 
 /** Most bytes that may wait for one worker to read them: the hard limit that Redis has for a subscriber. */
 const BACKLOG_LIMIT_BYTES = 32 * 1024 * 1024;
@@ -45,12 +46,14 @@ export class Relay {
   /** `offsets` are those of what the history took; null where it was not asked to. */
   #answers: { member: Member; call: number; offsets: readonly number[] | null }[] = [];
   readonly #history: HistoryLog;
+  readonly #presence: PresenceTable;
   #immediate: NodeJS.Immediate | null = null;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(log: Log, backlogLimitBytes: number = BACKLOG_LIMIT_BYTES, historyLimitBytes: number = 0) {
     this.#log = log;
     this.#history = new HistoryLog(historyLimitBytes);
+    this.#presence = new PresenceTable((coming) => this.#tellComing(coming));
     setInterval(() => this.#history.sweep(), SWEEP_MS).unref();
     this.#backlogLimitBytes = backlogLimitBytes;
   }
@@ -68,6 +71,7 @@ export class Relay {
   /** Member `id` is gone. Unknown ids are ignored. */
   leave(id: number): void {
     this.#members.delete(id);
+    this.#presence.leave(id);
   }
 
   /** Bytes that wait for member `id` to read them; 0 when it has not joined. */
@@ -82,7 +86,7 @@ export class Relay {
   receive(id: number, kind: FrameKind, call: number, body: Buffer): void {
     const publisher = this.#members.get(id);
     if (publisher !== undefined && kind === 'ask') {
-      this.#answerQuestion(publisher, call, JSON.parse(body.toString()));
+      this.#answerQuestion(id, publisher, call, JSON.parse(body.toString()));
       return;
     }
     if (publisher === undefined || (kind !== 'publish' && kind !== 'store')) {
@@ -106,18 +110,24 @@ export class Relay {
   }
 
   /** Everything that was published before is sent first, so that nobody reads what they were not yet sent. */
-  #answerQuestion({ port }: Member, call: number, question: Question): void {
-    if (question.what === 'mark') this.#mark();
-    this.#flush();
-    answerQuestion(this.#history, question, this.#answer, call);
+  #answerQuestion(id: number, { port }: Member, call: number, question: Question): void {
+    switch (question.what) {
+      case 'present':
+      case 'members':
+      case 'count': {
+        const head = this.#presence.answer(id, question);
+        this.#flush();
+        addTold(this.#answer, call, head);
+        break;
+      }
+      default:
+        if (question.what === 'mark') {
+          this.#gather(this.#history.take(pack(new Publication(MARK_CHANNEL, Buffer.alloc(0)), unkept)).relayed);
+        }
+        this.#flush();
+        answerQuestion(this.#history, question, this.#answer, call);
+    }
     if (!port.send(this.#answer.take())) this.#answer.leave();
-  }
-
-  #mark(): void {
-    const mark = [new Publication(MARK_CHANNEL, Buffer.alloc(0))];
-    const packed = Buffer.alloc(packedBytes(mark, unkept));
-    packPublications(packed, mark, unkept);
-    this.#gather(this.#history.take(packed).relayed);
   }
 
   #gather(body: Buffer): void {
@@ -144,10 +154,26 @@ export class Relay {
     // Earlier calls of the same worker are answered first: answers come in the order of the calls.
     this.#flush();
     this.#tell(publisher, call, `worker ${worker} is ${backlogBytes} bytes behind; nothing was published`);
+    this.#logBehind('publishing is refused: a worker does not read what it is sent', behind);
+  }
+
+  /** A worker that does not read bounds this as it bounds publishing; there is nobody to refuse it to. */
+  #tellComing(coming: Publication): void {
+    const packed = pack(coming);
+    const behind = this.#behind(packed.length);
+    if (behind === null) {
+      this.#gather(packed);
+      this.#flushSoon();
+    } else {
+      this.#logBehind('who comes and goes is not told: a worker does not read what it is sent', behind);
+    }
+  }
+
+  #logBehind(text: string, { worker, backlogBytes }: { worker: number; backlogBytes: number }): void {
     const now = performance.now();
     if (now - this.#loggedAt < LOG_PERIOD_MS) return;
     this.#loggedAt = now;
-    this.#log.warn('publishing is refused: a worker does not read what it is sent', { worker, backlogBytes });
+    this.#log.warn(text, { worker, backlogBytes });
   }
 
   /** Sends what this turn has gathered: to every worker its publications, then to the publishers their answers. */
@@ -179,6 +205,12 @@ export class Relay {
     bytes.copy(this.#answer.add(kind, call, bytes.length));
     if (!port.send(this.#answer.take())) this.#answer.leave();
   }
+}
+
+function pack(publication: Publication, retentionOf: RetentionOf = NO_RETENTION): Buffer {
+  const packed = Buffer.alloc(packedBytes([publication], retentionOf));
+  packPublications(packed, [publication], retentionOf);
+  return packed;
 }
 
 /** A mark takes an offset and is not kept. */

@@ -49,6 +49,12 @@ describe('the namespaces file', () => {
       faults('{"default":{"history_size":1,"history_ttl_seconds":1,"latest_only":true}}')[0] ?? '',
       /must not give both history_size and latest_only/,
     );
+    assert.match(faults('{"default":{"join_leave":true}}')[0] ?? '', /must give presence together with join_leave/);
+    assert.match(
+      faults('{"default":{"presence":true,"join_leave":true,"latest_only":true}}')[0] ?? '',
+      /must not give both join_leave and latest_only/,
+    );
+    assert.deepEqual(faults('{"default":{"presence":1}}'), ['default.presence=1 must be true or false']);
     assert.deepEqual(faults(text).sort(), [
       'default.payload_limit_bytes=0 must be a whole number from 1 to 67108864',
       'namespace is not known here; did you mean namespaces?',

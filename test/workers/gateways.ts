@@ -2,7 +2,7 @@
 
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
-import type { Broker, HistoryStore, Taken } from '../../src/broker/broker.ts';
+import type { Broker, HistoryStore, PresenceStore, Taken } from '../../src/broker/broker.ts';
 import type { Publication } from '../../src/publication.ts';
 import type { BrokerState } from '../../src/stats.ts';
 import { Gateway } from '../../workers/gateway.ts';
@@ -16,6 +16,7 @@ export class StandInBroker implements Broker {
   readonly state: BrokerState = 'up';
   readonly roundTripSeconds = 0;
   history: HistoryStore | null = null;
+  presence: PresenceStore | null = null;
   readonly published: Publication[] = [];
   onPublish: () => Promise<void> = () => Promise.resolve();
 
