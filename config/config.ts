@@ -71,6 +71,8 @@ export interface Config {
   headerLimit: number;
   /** Most channels on one connection. */
   channelLimit: number;
+  /** For how long a member is present that nobody renews. */
+  presenceSeconds: number;
   /** Most bytes that the embedded broker's history holds. */
   historyLimitBytes: number;
   /** The JSON file of the namespaces; empty for none. */

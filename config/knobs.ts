@@ -278,6 +278,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     whole(MIB, 64 * 1024 * MIB, 'bytes'),
     'Most that the histories of the embedded broker hold, all channels together. Beyond it the oldest are forgotten, which is a gap.',
   ),
+  presenceSeconds: knob(
+    'LONGWIRE_PRESENCE_SECONDS',
+    '60',
+    whole(1, HOUR_SECONDS, 'seconds'),
+    'Time after which those are no longer present whose worker or machine has died. Renewed three times within it. Over Redis only: the primary sees by itself who has died.',
+  ),
   namespaces: knob(
     'LONGWIRE_NAMESPACES',
     '',

@@ -5,6 +5,7 @@
 // this way but by a link of their own (src/broker/relay-link.ts); nothing is promised of the order between the two.
 
 import type { Config } from '../config/config.ts';
+import type { Identity } from './presence.ts';
 import type { BrokerState, Snapshot } from './stats.ts';
 
 /** What TLS on the public port is served with: PEM texts, and the keys of session tickets, the same for all workers. */
@@ -66,6 +67,8 @@ export interface HeldState {
   channels: string | readonly string[];
   /** Of a poll session, which has no descriptor: what it holds comes in a step of its own. */
   poll?: { sid: string; keepAlive: boolean; fields: string };
+  /** By what its client is known; not there where it is not. */
+  identity?: Identity;
 }
 
 /**

@@ -64,6 +64,8 @@ export interface Counters {
   channelGaps: number;
   /** Publications that slow subscribers skipped for a newer one. */
   conflated: number;
+  /** Changes of presence that the broker did not take: the next renewal says them again. */
+  presenceFailed: number;
   /** API calls that succeeded and that failed. */
   apiSucceeded: number;
   apiFailed: number;
@@ -86,6 +88,8 @@ export interface Gauges {
   channels: number;
   subscriptions: number;
   pollSessions: number;
+  /** Connections and poll sessions that are known by a client id. */
+  knownClients: number;
   /** Of all mailboxes, with what holds them. */
   mailboxBytes: number;
   /** Most connections this worker will hold. */
@@ -136,6 +140,7 @@ export function emptyCounters(): Counters {
     recoveryGaps: 0,
     channelGaps: 0,
     conflated: 0,
+    presenceFailed: 0,
     apiSucceeded: 0,
     apiFailed: 0,
     pollSessionsExpired: 0,
@@ -149,6 +154,7 @@ export function emptyGauges(): Gauges {
     channels: 0,
     subscriptions: 0,
     pollSessions: 0,
+    knownClients: 0,
     mailboxBytes: 0,
     connectionLimit: 0,
     acceptState: 'starting',

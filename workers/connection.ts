@@ -17,9 +17,10 @@ import { type Encoding, type Farewell, frameOf, type PollEncoding } from './enco
 import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { PENDING_LIMIT_BYTES } from './pending-request.ts';
-import { type PollSession, PollSubscriber, type WaitingPoll } from './poll/sessions.ts';
+import { PollSession, PollSubscriber, type WaitingPoll } from './poll/sessions.ts';
+import type { Who } from './presence/who.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
-import type { Notice } from './recovery/notice.ts';
+import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';
 import { encodePoll, encodePollFault } from './transports/poll-encoder.ts';
 import { type SessionHost, WebSocketSession } from './websocket/session.ts';
@@ -55,26 +56,23 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     this.lastOrder = 0;
   }
 
-  open(encoding: Encoding, channels: string | readonly string[], first: Buffer, { session, since }: Opening): void {
+  open(encoding: Encoding, channels: string | readonly string[], first: Buffer, more: Opening): void {
     const { gateway } = this;
-    const { history } = gateway;
+    const { history, presence } = gateway;
+    const { session, since, who } = more;
     this.dropRequest();
     gateway.clients?.tell(this, 'opened', { transport: encoding.transport });
     this.begin(encoding, channels, session);
     this.state = 'open';
-    if (history === null || !history.hasAny(channels)) {
-      this.wire.write(first);
-      this.hold(channels);
-    } else if (since !== null) {
-      this.wire.write(first);
-      history.recoveries.begin(this, listOf(channels), parsePosition(since));
-    } else {
-      // Where it stands, so that it can come back although nothing was published meanwhile.
-      const { position } = history.line;
-      const told = encoding.notice === null || position === null ? null : encoding.notice({ position });
-      this.wire.write(told === null ? first : Buffer.concat([first, told]));
-      this.hold(channels);
-    }
+    const tracked = history?.hasAny(channels) === true;
+    // Where it stands, so that it can come back although nothing was published meanwhile.
+    const position = tracked && since === null ? history.line.position : null;
+    const client = presence.meet(this, channels, who);
+    const said = encoding.notice !== null && (position !== null || client !== null);
+    this.wire.write(said ? Buffer.concat([first, encoding.notice(openingNotice(position, client))]) : first);
+    if (tracked && since !== null) history.recoveries.begin(this, listOf(channels), parsePosition(since));
+    else this.hold(channels);
+    presence.enter(this, channels);
     // At a random place in the second half of the interval: connections that arrive together must not beat together.
     gateway.wheel.schedule(this, gateway.heartbeatMs * (0.5 + Math.random() / 2));
   }
@@ -150,13 +148,18 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   wait(
     encoding: PollEncoding,
     channels: string | readonly string[],
-    session: PollSession | null,
+    holder: PollSession | Who | null,
     waitMs: number,
   ): void {
     const { gateway } = this;
     this.encoding = encoding;
-    this.channels = session === null ? channels : null;
-    this.session = session === null ? gateway.polls.begin(this, channels) : gateway.polls.resume(session, this);
+    if (holder instanceof PollSession) {
+      this.channels = null;
+      this.session = gateway.polls.resume(holder, this);
+    } else {
+      this.channels = channels;
+      this.session = gateway.polls.begin(this, channels, holder);
+    }
     this.state = 'waiting';
     gateway.countTransport(transportIndex.http, -1);
     gateway.countTransport(transportIndex.poll, 1);
@@ -194,31 +197,29 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
 
   // What a WebSocket's session says.
 
-  subscribe(added: readonly string[], since: string | null): string | Notice | null {
-    const { config, history } = this.gateway;
+  subscribe(added: readonly string[], since: string | null): string | Notice {
+    const { config, history, presence } = this.gateway;
     const held = listOf(this.channels);
     const channels = new Set([...held, ...added]);
     const limit = config.channelLimit;
     if (channels.size > limit) return `a connection may hold at most ${limit} channels`;
     const fresh = added.filter((channel) => !held.includes(channel));
-    if (history === null || !history.hasAny(added)) {
-      this.hold(fresh);
-      this.channels = [...channels];
-      return null;
-    }
-    this.settleOrder();
+    const tracked = history?.hasAny(added) === true;
+    if (tracked) this.settleOrder();
+    // What waited for it may have been too much for it.
+    if (this.encoding === null) return 'the connection is closing';
+    const client = presence.meet(this, added, null);
     this.channels = [...channels];
-    if (since === null) {
-      this.hold(fresh);
-      return { position: history.line.position };
-    }
-    history.recoveries.begin(this, fresh, parsePosition(since));
-    return null;
+    if (tracked && since !== null) history.recoveries.begin(this, fresh, parsePosition(since));
+    else this.hold(fresh);
+    presence.enter(this, fresh);
+    return openingNotice(tracked && since === null ? history.line.position : null, client);
   }
 
   unsubscribe(removed: readonly string[]): void {
-    const { hub, history, conflation } = this.gateway;
+    const { hub, history, conflation, presence } = this.gateway;
     for (const channel of removed) hub.unsubscribe(channel, this);
+    presence.exit(this, removed);
     history?.recoveries.forget(this, removed);
     conflation?.forget(this, removed);
     this.channels = listOf(this.channels).filter((channel) => !removed.includes(channel));
@@ -334,6 +335,14 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     else this.readWhileOpen(buffer, start, end);
   }
 
+  get onItsWay(): boolean {
+    return this.state === 'moving';
+  }
+
+  protected giveUpPresence(): void {
+    this.gateway.presence.giveUp(this);
+  }
+
   /** Gives up channels and transport. */
   protected release(): void {
     const { gateway, channels, encoding, session } = this;
@@ -344,6 +353,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     else if (channels !== null) for (const channel of channels) gateway.hub.unsubscribe(channel, this);
     gateway.history?.recoveries.forget(this);
     gateway.conflation?.forget(this);
+    gateway.presence.leave(this);
     gateway.countTransport(transportIndex[encoding.transport], -1);
     gateway.countTransport(transportIndex.http, 1);
     gateway.stalls.forget(this);

@@ -9,6 +9,7 @@ import type { Gateway } from './gateway.ts';
 import type { AnswerOptions } from './http/answers.ts';
 import type { RequestHead } from './http/request-head.ts';
 import type { PollSession } from './poll/sessions.ts';
+import type { Who } from './presence/who.ts';
 import type { WebSocketSession } from './websocket/session.ts';
 
 /** An answer to a request whose connection decides by itself whether it is kept. */
@@ -23,6 +24,8 @@ export interface Opening {
   session: WebSocketSession | null;
   /** The position that its client comes back with, as it was given; null for none. */
   since: string | null;
+  /** Who its client says that it is; null where it does not say. */
+  who: Who | null;
 }
 
 export interface Exchange {
@@ -43,8 +46,17 @@ export interface Exchange {
   /** Writes an answer that is ready as it is, in pieces, and goes on to the next request if `keepAlive` says so. */
   answerReady(pieces: readonly Buffer[], keepAlive: boolean): void;
 
-  /** Waits for a publication of the channels, or of a session that there is already, for so long at most; then answers. */
-  wait(encoding: PollEncoding, channels: string | readonly string[], session: PollSession | null, waitMs: number): void;
+  /**
+   * Waits for a publication of the channels, or of a session that there is already, for so long at most; then answers.
+   *
+   * @param holder The session; or, of a first poll, who its client says that it is, null where it does not say.
+   */
+  wait(
+    encoding: PollEncoding,
+    channels: string | readonly string[],
+    holder: PollSession | Who | null,
+    waitMs: number,
+  ): void;
 
   /** Gives the connection to the worker in that slot, which reads the request again; false where it cannot be given. */
   handOver(slot: number, head: RequestHead): boolean;

@@ -23,6 +23,7 @@ import { Hub } from './hub.ts';
 import { KeptBack } from './moving/kept-back.ts';
 import type { HandOverFunction } from './moving/movable.ts';
 import { type PollLimits, PollSessions } from './poll/sessions.ts';
+import { Presence, RENEWAL_TICK_MS } from './presence/presence.ts';
 import { WorkerHistory } from './recovery/worker-history.ts';
 import { Stalls } from './stalls.ts';
 import { TICK_MS, TimingWheel } from './timing-wheel.ts';
@@ -44,6 +45,7 @@ export class Gateway implements BrokerReceiver {
   readonly hub: Hub;
   readonly wheel: TimingWheel;
   readonly polls: PollSessions;
+  readonly presence: Presence;
   readonly stalls: Stalls;
   readonly keptBack: KeptBack;
   readonly cors: Cors;
@@ -88,6 +90,13 @@ export class Gateway implements BrokerReceiver {
     this.wheel = new TimingWheel();
     this.keptBack = new KeptBack();
     this.polls = new PollSessions(slot, pollLimits(config), this.hub, this.wheel, this.counters, this.keptBack);
+    this.presence = new Presence({
+      namespaces: this.namespaces,
+      counters: this.counters,
+      lifeSeconds: config.presenceSeconds,
+      store: () => this.broker.presence,
+    });
+    this.polls.presence = this.presence;
     this.headDeadlineMs = config.headDeadlineSeconds * 1_000;
     this.keepAliveMs = config.keepAliveSeconds * 1_000;
     this.heartbeatMs = config.heartbeatSeconds * 1_000;
@@ -123,6 +132,7 @@ export class Gateway implements BrokerReceiver {
     setInterval(() => this.wheel.advance(), TICK_MS).unref();
     setInterval(() => this.stalls.sweep(), SWEEP_MS).unref();
     if (this.history !== null) setInterval(() => this.history?.sweep(), SWEEP_MS).unref();
+    if (this.namespaces.hasPresence) setInterval(() => this.presence.renew(), RENEWAL_TICK_MS).unref();
   }
 
   /** Gives the shared parser, stopped in the middle of a head, to the connection whose head that is. */
@@ -166,12 +176,14 @@ export class Gateway implements BrokerReceiver {
   broadcast(publication: Publication): void {
     const { counters } = this;
     publication.order = ++this.order;
-    if (publication.payload.length > this.payloadLimitBytes(publication.channel)) {
+    const { kind, channel, payload } = publication;
+    // What the gateway itself says of members has bounds of its own.
+    if (kind === 'published' && payload.length > this.payloadLimitBytes(channel)) {
       counters.publicationsTooLarge++;
       this.seldom.say('warn', 'payload', 'a publication was dropped: its payload is over the limit of its channel', {
-        channel: publication.channel,
-        bytes: publication.payload.length,
-        limit: this.payloadLimitBytes(publication.channel),
+        channel,
+        bytes: payload.length,
+        limit: this.payloadLimitBytes(channel),
       });
       return;
     }

@@ -7,10 +7,10 @@
 import { isUtf8 } from 'node:buffer';
 import { formatPosition } from '../src/position.ts';
 import type { Publication } from '../src/publication.ts';
-import { gapNotice, noticeJson } from './recovery/notice.ts';
+import { toldJson } from './recovery/notice.ts';
 
 export function encodeJsonFormat(publication: Publication): Buffer {
-  if (publication.isGap) return Buffer.from(noticeJson(gapNotice(publication)));
+  if (publication.kind !== 'published') return Buffer.from(toldJson(publication));
   const { channel, payload, event, id, epoch, offset } = publication;
   const body: { channel: string; id?: string; event?: string; position?: string } & Text = {
     channel,

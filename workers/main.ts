@@ -161,6 +161,7 @@ async function give({ operation, shares, leave: leaving }: Extract<ToWorker, { t
 async function stop(gateway: Gateway, seconds: number): Promise<void> {
   admission?.stop();
   await drain(gateway, seconds, () => admission?.heldCount ?? 0);
+  await gateway.presence.stop();
   await gateway.broker.stop();
   reporter?.report();
   // Not `exit`: the last report must be out first; `disconnect` waits for it, and then nothing keeps the process.
@@ -191,6 +192,7 @@ async function brokerMaker({ worker, config }: Assignment, log: Log): Promise<(r
     connectionName: `longwire-worker-${worker}`,
     namespaces: config.channelOptions,
     payloadLimitBytes: config.payloadLimitBytes,
+    presenceSeconds: config.presenceSeconds,
   };
   return (receiver) => new RedisBroker(options, receiver, log);
 }

@@ -43,6 +43,7 @@ export class Reporter {
     gauges.channels = gateway.hub.channelCount;
     gauges.subscriptions = gateway.hub.subscriptionCount;
     gauges.pollSessions = gateway.polls.sessionCount;
+    gauges.knownClients = gateway.presence.identities.size;
     gauges.mailboxBytes = gateway.polls.store.bytes;
     gauges.connectionLimit = this.connectionLimit;
     gauges.acceptState = admission.state;

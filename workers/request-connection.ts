@@ -26,6 +26,7 @@ import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
 import { PENDING_LIMIT_BYTES, PendingRequest } from './pending-request.ts';
 import type { PollSession } from './poll/sessions.ts';
+import type { Who } from './presence/who.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 import type { Timed } from './timing-wheel.ts';
@@ -76,7 +77,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   abstract wait(
     encoding: PollEncoding,
     channels: string | readonly string[],
-    session: PollSession | null,
+    holder: PollSession | Who | null,
     waitMs: number,
   ): void;
 
@@ -85,6 +86,9 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
 
   /** The deadline of a held stream or of a poll that waits has come. */
   protected abstract onHeldTimer(): void;
+
+  /** Another worker speaks for the client from now on. */
+  protected abstract giveUpPresence(): void;
 
   /** Gives up what is held, if anything is. */
   protected abstract release(): void;
@@ -217,6 +221,7 @@ export abstract class RequestConnection implements Exchange, WireOwner, Timed {
   /** Another worker serves it from now on: our copy of its descriptor closes, the connection does not. */
   leaveToAnother(): void {
     if (this.state === 'closed') return;
+    this.giveUpPresence();
     this.leave();
     this.end();
   }

@@ -184,6 +184,9 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
 
   // Poll sessions
   byWorker('longwire_poll_sessions', 'Poll sessions, between polls and in them.', ({ gauges }) => gauges.pollSessions),
+  byWorker('longwire_known_clients', 'Connections and poll sessions that are known by a client id.', ({ gauges }) => {
+    return gauges.knownClients;
+  }),
   byWorker('longwire_mailbox_bytes', "Memory of poll sessions' mailboxes.", ({ gauges }) => gauges.mailboxBytes),
   counter('longwire_poll_sessions_expired_total', 'Poll sessions for which no poll came in time.', (totals) => {
     return totals.pollSessionsExpired;
@@ -260,6 +263,13 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
   counter('longwire_conflated_total', 'Publications that slow subscribers skipped for a newer one.', (totals) => {
     return totals.conflated;
   }),
+  counter(
+    'longwire_presence_failed_total',
+    'Changes of presence that the broker did not take; the next renewal says them again.',
+    (totals) => {
+      return totals.presenceFailed;
+    },
+  ),
   byWorker('longwire_broker_round_trip_seconds', 'Last round trip to the broker; 0 before the first.', ({ gauges }) => {
     return gauges.brokerRoundTripSeconds;
   }),

@@ -87,6 +87,7 @@ describe('metrics', () => {
       ...['recovered', 'gap'].map((outcome) => `longwire_recoveries_total{outcome="${outcome}"}`),
       'longwire_channel_gaps_total',
       'longwire_conflated_total',
+      'longwire_presence_failed_total',
       ...['starting', 'ready', 'leaving', 'draining'].map((state) => `longwire_workers{state="${state}"}`),
       ...['1', '2'].flatMap((worker) => [
         ...TRANSPORTS.map((transport) => `longwire_connections{worker="${worker}",transport="${transport}"}`),
@@ -102,6 +103,7 @@ describe('metrics', () => {
           'longwire_channels',
           'longwire_subscriptions',
           'longwire_poll_sessions',
+          'longwire_known_clients',
           'longwire_mailbox_bytes',
           'longwire_broker_up',
           'longwire_broker_round_trip_seconds',
@@ -159,6 +161,7 @@ describe('metrics', () => {
     assert.equal(samples.get('longwire_recoveries_total{outcome="gap"}'), counters.recoveryGaps);
     assert.equal(samples.get('longwire_channel_gaps_total'), counters.channelGaps);
     assert.equal(samples.get('longwire_conflated_total'), counters.conflated);
+    assert.equal(samples.get('longwire_presence_failed_total'), counters.presenceFailed);
     assert.equal(samples.get('longwire_poll_sessions_expired_total'), counters.pollSessionsExpired);
     assert.equal(samples.get('longwire_mailbox_lost_total'), counters.mailboxLost);
     assert.equal(samples.get('longwire_api_requests_total{outcome="succeeded"}'), counters.apiSucceeded);

@@ -12,6 +12,7 @@ import { type ApiMethod, runBatch } from './batch.ts';
 import { disconnect } from './disconnect.ts';
 import { history, historyRemove } from './history.ts';
 import { keyMatches } from './key.ts';
+import { presence, presenceStats } from './presence.ts';
 import { broadcast, publish } from './publish.ts';
 
 const METHODS: Readonly<Record<string, ApiMethod>> = {
@@ -19,6 +20,8 @@ const METHODS: Readonly<Record<string, ApiMethod>> = {
   broadcast,
   history,
   history_remove: historyRemove,
+  presence,
+  presence_stats: presenceStats,
   disconnect,
 };
 

@@ -25,6 +25,7 @@ import { countDuration, notMovedIndex } from '../../src/stats.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
 import { PollSession } from '../poll/sessions.ts';
+import type { Presence } from '../presence/presence.ts';
 import { WebSocketSession } from '../websocket/session.ts';
 import type { HandOver } from './hand-over.ts';
 import { newBatchId } from './taker.ts';
@@ -88,7 +89,7 @@ export class Giver {
 
   /** Moves open connections or poll sessions, `BATCH_SIZE` at most, to the worker in `slot`. Never rejects. */
   async move(movers: readonly Mover[], slot: number): Promise<BatchOutcome> {
-    const batch = makeBatch(movers);
+    const batch = makeBatch(movers, this.gateway.presence);
     const startedAt = performance.now();
     this.batches.set(batch.id, batch);
     const say = (step: BatchStep): void => this.send({ type: 'batch', batch: batch.id, to: slot, step });
@@ -288,11 +289,11 @@ function goOn(mover: Mover, heartbeatMs: number): void {
   mover.wire.resume();
 }
 
-function makeBatch(movers: readonly Mover[]): Batch {
+function makeBatch(movers: readonly Mover[], presence: Presence): Batch {
   return {
     id: newBatchId(),
     movers,
-    states: movers.map(stateOf),
+    states: movers.map((mover) => stateOf(mover, presence)),
     accepted: false,
     fencedHere: false,
     fencedThere: false,
@@ -304,9 +305,11 @@ function makeBatch(movers: readonly Mover[]): Batch {
   };
 }
 
-function stateOf(mover: Mover): HeldState {
+function stateOf(mover: Mover, { identities }: Presence): HeldState {
   const { encoding, channels } = mover;
-  const state = { encoding: encoding?.index ?? -1, channels: channels ?? [] };
+  const known = identities.of(mover instanceof PollSession ? mover.subscriber : mover);
+  const identity = known === null ? {} : { identity: { client: known.client, user: known.user, info: known.info } };
+  const state = { encoding: encoding?.index ?? -1, channels: channels ?? [], ...identity };
   if (!(mover instanceof PollSession)) return state;
   const { keepAlive, fields } = mover.encoding;
   return { ...state, poll: { sid: mover.sid, keepAlive, fields } };

@@ -82,15 +82,19 @@ export class Taker {
     this.options.say(batch, { kind: 'fenced' });
   }
 
-  private makePlace({ encoding: index, channels, poll }: HeldState): Connection | PollSession | null {
+  private makePlace({ encoding: index, channels, poll, identity }: HeldState): Connection | PollSession | null {
+    const { polls, presence } = this.gateway;
     if (poll !== undefined) {
       const format = index === RAW_POLL ? 'raw' : 'json';
-      return this.gateway.polls.expect(poll.sid, channels, pollEncoding(format, poll.keepAlive, poll.fields));
+      const session = polls.expect(poll.sid, channels, pollEncoding(format, poll.keepAlive, poll.fields));
+      presence.introduce(session.subscriber, identity);
+      return session;
     }
     const encoding = encodingOf(index);
     const place = encoding === null ? null : this.options.admit(NO_WIRE);
     if (place === null || encoding === null) return null;
     place.expect(encoding, channels, encoding.transport === 'websocket' ? new WebSocketSession() : null);
+    presence.introduce(place, identity);
     return place;
   }
 
@@ -107,6 +111,7 @@ export class Taker {
     place.wire = wire;
     wire.attach(place);
     this.gateway.clients?.welcome(place, client, forwarded);
+    if (place.channels !== null) this.gateway.presence.enter(place, place.channels);
     place.goOn(heartbeatMs);
     if (unread.length > 0) place.onWireRead(asBuffer(unread), unread.length);
     return true;
@@ -123,6 +128,7 @@ export class Taker {
       position,
       frames.map((frame) => new KeptFrame(typeof frame === 'string' ? Buffer.from(frame, 'latin1') : asBuffer(frame))),
     );
+    this.gateway.presence.enter(session.subscriber, session.channels);
     session.goOn();
     this.gateway.polls.touch(session);
     this.gateway.polls.onOpened(session.sid);

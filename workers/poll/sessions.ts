@@ -14,8 +14,10 @@
 import type { Publication } from '../../src/publication.ts';
 import type { Counters } from '../../src/stats.ts';
 import { type Encoding, type Format, frameOf, type PollEncoding } from '../encoding.ts';
-import type { Hub, Subscriber } from '../hub.ts';
+import type { Hub } from '../hub.ts';
 import { KeptBack } from '../moving/kept-back.ts';
+import type { Holder } from '../presence/identities.ts';
+import type { Who } from '../presence/who.ts';
 import type { Timed, TimingWheel } from '../timing-wheel.ts';
 import { type Frame, KeptFrame, Mailbox, MailStore } from './mailbox.ts';
 import { makeSid } from './sid.ts';
@@ -51,8 +53,17 @@ export interface PollContent {
   lost: number;
 }
 
+/** What is told of clients that are known; see presence/presence.ts. */
+export interface PollPresence {
+  meet(holder: Holder, channels: string | readonly string[], who: Who | null): string | null;
+  enter(holder: Holder, channels: string | readonly string[]): void;
+  leave(holder: Holder): void;
+  giveUp(holder: Holder): void;
+  clientOf(holder: Holder): string | null;
+}
+
 /** The hub's side of a client that polls, from its first poll to the end of its session. */
-export class PollSubscriber implements Subscriber {
+export class PollSubscriber implements Holder {
   /** Who speaks for the client: its first poll, from that one's answer on its session. */
   holder: WaitingPoll | PollSession;
 
@@ -66,6 +77,10 @@ export class PollSubscriber implements Subscriber {
 
   warm(): number {
     return 0;
+  }
+
+  get onItsWay(): boolean {
+    return this.holder instanceof PollSession && this.holder.state !== 'here';
   }
 }
 
@@ -133,8 +148,8 @@ export class PollSession implements Timed {
 
   deliverNow(publication: Publication): void {
     if (this.state !== 'here' && this.polls.keptBack.keep(this.subscriber, publication)) return;
-    // A payload alone has no place for a gap.
-    if (publication.isGap && this.format === 'raw') return;
+    // A payload alone has no place for a gap, or for who comes and goes.
+    if (publication.kind !== 'published' && this.format === 'raw') return;
     this.mailbox.put(this.polls.keep(publication, this.encoding));
     if (this.waiting !== null) this.polls.answerSoon(this);
   }
@@ -168,6 +183,11 @@ export class PollSession implements Timed {
     return { frames, since: from + frames.length, lost: from - acknowledged };
   }
 
+  /** The client id, where its client is known; null elsewhere. */
+  get client(): string | null {
+    return this.polls.presence?.clientOf(this.subscriber) ?? null;
+  }
+
   /** Whether there is something to say at once. */
   get hasContent(): boolean {
     return this.mailbox.position > this.acknowledged;
@@ -185,6 +205,8 @@ export class PollSessions {
   readonly limits: PollLimits;
   readonly store: MailStore;
   readonly keptBack: KeptBack;
+  /** Null where nobody asks who the clients are. */
+  presence: PollPresence | null;
   private readonly hub: Hub;
   private readonly wheel: TimingWheel;
   readonly counters: Counters;
@@ -212,6 +234,7 @@ export class PollSessions {
     this.limits = limits;
     this.keptBack = keptBack;
     this.store = new MailStore(limits.mailboxLimitBytes, limits.mailboxTotalLimitBytes, counters);
+    this.presence = null;
     this.hub = hub;
     this.wheel = wheel;
     this.counters = counters;
@@ -251,6 +274,7 @@ export class PollSessions {
   /** It is another worker's, or nobody's. */
   forget(session: PollSession): void {
     if (session.state === 'gone') return;
+    this.presence?.giveUp(session.subscriber);
     this.keptBack.end(session.subscriber);
     session.state = 'gone';
     this.wheel.cancel(session);
@@ -263,12 +287,14 @@ export class PollSessions {
     return this.named.get(sid) ?? null;
   }
 
-  /** A client's first poll begins to wait. */
-  begin(waiting: WaitingPoll, channels: string | readonly string[]): PollSubscriber {
+  /** A client's first poll begins to wait: as `who`, where it says who it is. */
+  begin(waiting: WaitingPoll, channels: string | readonly string[], who: Who | null = null): PollSubscriber {
     const subscriber = new PollSubscriber(waiting);
     this.unnamed++;
     if (typeof channels === 'string') this.hub.subscribe(channels, subscriber);
     else for (const channel of channels) this.hub.subscribe(channel, subscriber);
+    this.presence?.meet(subscriber, channels, who);
+    this.presence?.enter(subscriber, channels);
     return subscriber;
   }
 
@@ -310,6 +336,7 @@ export class PollSessions {
       // Nothing was said to it yet, so there is nothing to keep.
       this.unnamed--;
       this.unsubscribe(subscriber, channels ?? []);
+      this.presence?.leave(subscriber);
     }
   }
 
@@ -319,6 +346,7 @@ export class PollSessions {
   }
 
   expire(session: PollSession): void {
+    this.presence?.leave(session.subscriber);
     this.forget(session);
     this.counters.pollSessionsExpired++;
     this.onExpired(session.sid);

@@ -50,7 +50,7 @@ export function holdStream(stream: HeldStream): Handler {
       if (since !== null && encoding.notice === null) {
         exchange.reject(400, 'the raw format has no place for how a recovery went; take json', 'malformed', corsFields);
       } else {
-        exchange.open(encoding, asked.channels, opening, { session: null, since });
+        exchange.open(encoding, asked.channels, opening, { session: null, since, who: asked.who });
       }
     }
   };

@@ -2,7 +2,7 @@
 //
 //   {"sid":"…","since":"17","publications":[{"channel":"alice","data":"hello"}]}
 //
-// and, where a mailbox overflowed, `"gap":true,"lost":3`. In raw it is one publication, its payload as published, because
+// with `"client"` where its client is known, and, where a mailbox overflowed, `"gap":true,"lost":3`. In raw it is one publication, its payload as published, because
 // nothing would tell several apart. Both carry the sid and the new position in ETag, Longwire-Sid and Longwire-Since too, and
 // Longwire-Lost beside a gap; a wait that is over without anything is a 204 with the same fields.
 //
@@ -45,11 +45,12 @@ export function pollEncoding(format: Format, keepAlive: boolean, fields: string)
 
 /** An answer with the session's content, as buffers to write one after the other. */
 export function encodePoll(encoding: PollEncoding, session: PollSession, keepAlive: boolean): Buffer[] {
-  const { sid } = session;
+  const { sid, client } = session;
   const { frames, since, lost } = session.take();
   const cursor = `ETag: ${entityTag(sid, since)}\r\nLongwire-Sid: ${sid}\r\nLongwire-Since: ${since}\r\n`;
   const gap = lost === 0 ? '' : `Longwire-Lost: ${lost}\r\n`;
-  const fields = `${cursor}${gap}${POLL_FIELDS}${encoding.fields}`;
+  const known = client === null ? '' : `Longwire-Client: ${client}\r\n`;
+  const fields = `${cursor}${known}${gap}${POLL_FIELDS}${encoding.fields}`;
   if (frames.length === 0 && (lost === 0 || encoding.format === 'raw')) {
     return [Buffer.from(answerHead(204, 0, '', fields, keepAlive), 'latin1')];
   }
@@ -59,7 +60,8 @@ export function encodePoll(encoding: PollEncoding, session: PollSession, keepAli
     return pieces([answerHead(200, frame.length, type, fields, keepAlive), frame]);
   }
   const told = lost === 0 ? '' : `,"gap":true,"lost":${lost}`;
-  const begin = `{"sid":"${sid}","since":"${since}"${told},"publications":[`;
+  const named = client === null ? '' : `,"client":"${client}"`;
+  const begin = `{"sid":"${sid}","since":"${since}"${named}${told},"publications":[`;
   let length = begin.length + Math.max(0, frames.length - 1) + END.length;
   for (const frame of frames) length += frame.length;
   const parts: Frame[] = [answerHead(200, length, type, fields, keepAlive) + begin];

@@ -22,7 +22,8 @@ import { encodePoll, encodePollFault, encodePollHead, pollEncoding } from './pol
 import { readSubscriptionRequest, type SubscriptionRequest } from './subscription-request.ts';
 
 const PREFIX_LENGTH = '/poll/'.length;
-const EXPOSED = 'Access-Control-Expose-Headers: ETag, Longwire-Sid, Longwire-Since, Longwire-Lost, Retry-After\r\n';
+const EXPOSED =
+  'Access-Control-Expose-Headers: ETag, Longwire-Sid, Longwire-Since, Longwire-Lost, Longwire-Client, Retry-After\r\n';
 /** Seconds, with fractions down to the wheel's tick and below. */
 const TIMEOUT = /^\d{1,9}(\.\d{1,3})?$/;
 
@@ -60,12 +61,17 @@ export const handlePoll: Handler = (exchange, head) => {
 };
 
 /** The first poll of a client. */
-function begin(exchange: Exchange, { channels }: SubscriptionRequest, encoding: PollEncoding, waitMs: number): void {
+function begin(
+  exchange: Exchange,
+  { channels, who }: SubscriptionRequest,
+  encoding: PollEncoding,
+  waitMs: number,
+): void {
   const { polls, draining } = exchange.gateway;
   if (draining) {
     exchange.reject(503, 'this worker is draining; try again', 'draining', encoding.fields);
   } else if (polls.hasRoom) {
-    exchange.wait(encoding, channels, null, waitMs);
+    exchange.wait(encoding, channels, who, waitMs);
   } else {
     exchange.reject(503, 'this worker holds as many poll sessions as it may; try again', 'capacity', encoding.fields);
   }

@@ -11,7 +11,7 @@ import { formatPosition } from '../../src/position.ts';
 import { NOTICE_EVENT, type Publication } from '../../src/publication.ts';
 import { type Encoding, type Farewell, shownFarewell } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
-import { gapNotice, type Notice, noticeJson } from '../recovery/notice.ts';
+import { gapNotice, type Notice, noticeJson, toldJson } from '../recovery/notice.ts';
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -25,7 +25,7 @@ export const SSE_RAW: Encoding = {
   transport: 'sse',
   format: 'raw',
   encode: (publication) =>
-    publication.isGap ? encodeNotice(gapNotice(publication)) : encodeEvent(publication, publication.payload),
+    publication.kind === 'published' ? encodeEvent(publication, publication.payload) : encodeTold(publication),
   heartbeat: HEARTBEAT,
   ending: null,
   notice: encodeNotice,
@@ -37,7 +37,9 @@ export const SSE_JSON: Encoding = {
   transport: 'sse',
   format: 'json',
   encode: (publication) =>
-    publication.isGap ? encodeNotice(gapNotice(publication)) : encodeEvent(publication, encodeJsonFormat(publication)),
+    publication.kind === 'published'
+      ? encodeEvent(publication, encodeJsonFormat(publication))
+      : encodeTold(publication),
   heartbeat: HEARTBEAT,
   ending: null,
   notice: encodeNotice,
@@ -95,10 +97,17 @@ function encodeFarewell(farewell: Farewell): Buffer {
   return Buffer.from(`event: ${NOTICE_EVENT}\ndata: ${JSON.stringify({ disconnect: shownFarewell(farewell) })}\n\n`);
 }
 
+/** A gap moves the reader's last event id, and who comes or goes does not. */
+function encodeTold(publication: Publication): Buffer {
+  if (publication.isGap) return encodeNotice(gapNotice(publication));
+  return Buffer.from(`event: ${NOTICE_EVENT}\ndata: ${toldJson(publication)}\n\n`);
+}
+
 /** A position alone is no event: readers take its id, and that is all. */
 export function encodeNotice(notice: Notice): Buffer {
   const id = notice.position === null ? '' : `id: ${notice.position}\n`;
-  if (notice.recovered === undefined && notice.gap === undefined) return Buffer.from(`${id}\n`);
+  const { recovered, gap, client } = notice;
+  if (recovered === undefined && gap === undefined && client === undefined) return Buffer.from(`${id}\n`);
   return Buffer.from(`event: ${NOTICE_EVENT}\n${id}data: ${noticeJson(notice)}\n\n`);
 }
 

@@ -53,9 +53,9 @@ function farewellLine(farewell: Farewell): Buffer {
   return Buffer.from(JSON.stringify({ disconnect: shownFarewell(farewell) }));
 }
 
-/** Lines of payloads have no place for a gap. */
-function isUntold({ isGap }: Publication, format: Format): boolean {
-  return isGap && format === 'raw';
+/** Lines of payloads have no place for a gap, or for who comes and goes. */
+function isUntold({ kind }: Publication, format: Format): boolean {
+  return kind !== 'published' && format === 'raw';
 }
 
 function contentOf(publication: Publication, format: Format): Buffer {

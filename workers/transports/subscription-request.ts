@@ -1,12 +1,13 @@
 // What a client asks for when it opens a stream: its channels and its format. The same for every transport.
 //
-// `/{transport}/{channel}?channel=…&channel=…&format=raw|json&since=…`: the channel of the path first, those of the query after
-// it, each once. Query names that mean nothing here are passed over (clients add cache-busters).
+// `/{transport}/{channel}?channel=…&channel=…&format=raw|json&since=…&user=…&info=…`: the channel of the path first, those of the
+// query after it, each once. Query names that mean nothing here are passed over (clients add cache-busters).
 
 import { channelFault } from '../../src/channel.ts';
 import { FORMATS, type Format } from '../encoding.ts';
 import type { RequestHead } from '../http/request-head.ts';
 import { queryValues } from '../http/target.ts';
+import { readWho, type Who } from '../presence/who.ts';
 
 export interface SubscriptionRequest {
   /** One channel, the usual case, or several, each once. */
@@ -14,6 +15,8 @@ export interface SubscriptionRequest {
   format: Format;
   /** The position up to which the client says that it has everything, as it was given; null for none. */
   since: string | null;
+  /** Who the client says that it is; null where it does not say. */
+  who: Who | null;
 }
 
 /**
@@ -31,7 +34,7 @@ export function readSubscriptionRequest(
   const named = head.pathSlice(prefixLength);
   if (named === null) return 'the path has a malformed percent-encoding';
   const query = head.query();
-  if (query === '') return channelFault(named) ?? { channels: named, format: defaultFormat, since: null };
+  if (query === '') return channelFault(named) ?? { channels: named, format: defaultFormat, since: null, who: null };
 
   const values = queryValues(query);
   if (values === null) return 'the query has a malformed percent-encoding';
@@ -53,6 +56,8 @@ export function readSubscriptionRequest(
     const fault = channelFault(channel);
     if (fault !== null) return fault;
   }
+  const who = readWho(values);
+  if (typeof who === 'string') return who;
   const list = [...channels];
-  return { channels: list.length === 1 ? (list[0] as string) : list, format, since };
+  return { channels: list.length === 1 ? (list[0] as string) : list, format, since, who };
 }

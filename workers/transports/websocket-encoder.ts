@@ -11,7 +11,7 @@ import { noticeJson } from '../recovery/notice.ts';
 import { CLOSE_CODES } from '../websocket/close-codes.ts';
 import { BINARY, encodeClose, encodeFrame, encodeText, PING, TEXT } from '../websocket/frame.ts';
 
-/** Payloads alone have no place for a gap. */
+/** Payloads alone have no place for a gap, or for who comes and goes. */
 const NOTHING = Buffer.alloc(0);
 const HEARTBEAT = encodeFrame(PING, Buffer.alloc(0));
 const ENDING = encodeClose(CLOSE_CODES.serviceRestart, 'come back');
@@ -32,7 +32,8 @@ export const WEBSOCKET_RAW: Encoding = {
   index: 7,
   transport: 'websocket',
   format: 'raw',
-  encode: ({ payload, isGap }) => (isGap ? NOTHING : encodeFrame(isUtf8(payload) ? TEXT : BINARY, payload)),
+  encode: ({ payload, kind }) =>
+    kind === 'published' ? encodeFrame(isUtf8(payload) ? TEXT : BINARY, payload) : NOTHING,
   farewell: ({ reason, reconnect }) =>
     encodeClose(reconnect ? CLOSE_CODES.serviceRestart : CLOSE_CODES.doNotComeBack, reason),
   heartbeat: HEARTBEAT,

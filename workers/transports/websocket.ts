@@ -30,6 +30,7 @@ export const handleWebSocket: Handler = (exchange, head) => {
     exchange.reject(503, 'this worker is draining; try again', 'draining');
   } else {
     const encoding = asked.format === 'json' ? WEBSOCKET_JSON : WEBSOCKET_RAW;
-    exchange.open(encoding, asked.channels, handshake, { session: new WebSocketSession(), since: asked.since });
+    const { channels, since, who } = asked;
+    exchange.open(encoding, channels, handshake, { session: new WebSocketSession(), since, who });
   }
 };

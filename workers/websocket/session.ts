@@ -32,7 +32,7 @@ export interface SessionHost {
    *
    * @returns a text that says why not, and then none was taken up; or what the reply says beside it.
    */
-  subscribe(channels: readonly string[], since: string | null): string | Notice | null;
+  subscribe(channels: readonly string[], since: string | null): string | Notice;
   unsubscribe(channels: readonly string[]): void;
   /** Counts bytes of a message that is not over, or, negative, gives them back; false when its worker holds too many. */
   countPending(bytes: number): boolean;
@@ -140,8 +140,12 @@ function replyTo(host: SessionHost, payload: Buffer): object {
   }
   const outcome = host.subscribe(channels, since);
   if (typeof outcome === 'string') return faultReply(outcome);
-  const { position = null } = outcome ?? {};
-  return position === null ? { subscribed: channels } : { subscribed: channels, position };
+  const { position, client } = outcome;
+  return {
+    subscribed: channels,
+    ...(position === null ? {} : { position }),
+    ...(client === undefined ? {} : { client }),
+  };
 }
 
 function channelsOf(value: unknown): readonly string[] | string {

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
+import { DEFAULT_OPTIONS } from '../../../config/namespaces.ts';
 import type { HistoryStore } from '../../../src/broker/broker.ts';
 import type { ChannelHistory } from '../../../src/history.ts';
 import { Publication } from '../../../src/publication.ts';
@@ -24,7 +25,7 @@ let epoch: string;
 let top: number;
 
 beforeEach(() => {
-  const history = { historySize: 100, historyTtlSeconds: 60, latestOnly: false, payloadLimitBytes: 0 };
+  const history = { ...DEFAULT_OPTIONS, historySize: 100, historyTtlSeconds: 60 };
   test = makeGateway({ channelOptions: { default: history, named: {} }, outboxLimitBytes: OUTBOX_LIMIT_BYTES });
   stored = [];
   epoch = 'e';
@@ -62,7 +63,7 @@ function crowd(channel: string, before: () => void = () => {}): void {
 
 function open(channels: string | readonly string[], since: string | null = null): Peer {
   const peer = new Peer(test.gateway);
-  peer.connection.open(STREAM_JSON, channels, Buffer.alloc(0), { session: null, since });
+  peer.connection.open(STREAM_JSON, channels, Buffer.alloc(0), { session: null, since, who: null });
   return peer;
 }
 
@@ -86,7 +87,11 @@ describe('publications with history', () => {
   it('come once to a WebSocket that takes up a channel while the crowd of its first one is being served', async () => {
     const peer = new Peer(test.gateway);
     crowd('a', () => {
-      peer.connection.open(WEBSOCKET_JSON, 'a', Buffer.alloc(0), { session: new WebSocketSession(), since: null });
+      peer.connection.open(WEBSOCKET_JSON, 'a', Buffer.alloc(0), {
+        session: new WebSocketSession(),
+        since: null,
+        who: null,
+      });
     });
     publish('a', '1');
     assert.ok(test.gateway.hub.waitingCount > 0, 'the fan-out is cut');
@@ -130,7 +135,7 @@ describe('publications with history', () => {
     await settled();
     const peer = new Peer(test.gateway);
     peer.wire.full = true;
-    peer.connection.open(STREAM_JSON, ['a', 'b'], Buffer.alloc(0), { session: null, since: 'e.0' });
+    peer.connection.open(STREAM_JSON, ['a', 'b'], Buffer.alloc(0), { session: null, since: 'e.0', who: null });
     await settled();
     assert.ok(told(peer).length < 2, 'it reads slowly');
     peer.wire.drain();
@@ -162,7 +167,7 @@ describe('publications with history', () => {
     publish('a', `2${big}`);
     const peer = new Peer(test.gateway);
     peer.wire.full = true;
-    peer.connection.open(STREAM_JSON, 'a', Buffer.alloc(0), { session: null, since: 'e.0' });
+    peer.connection.open(STREAM_JSON, 'a', Buffer.alloc(0), { session: null, since: 'e.0', who: null });
     await settled();
     epoch = 'f';
     top = 0;

@@ -37,7 +37,8 @@ describe('channels', () => {
     ['http://gateway/sse/alice?channel=bob', ['alice', 'bob']],
     [`/sse/${'x'.repeat(255)}`, 'x'.repeat(255)],
   ] as const) {
-    it(`of ${target.slice(0, 60)}`, () => assert.deepEqual(read(target), { channels, format: 'raw', since: null }));
+    it(`of ${target.slice(0, 60)}`, () =>
+      assert.deepEqual(read(target), { channels, format: 'raw', since: null, who: null }));
   }
 
   for (const [what, target, fault] of [
@@ -79,7 +80,12 @@ describe('channels', () => {
         const fault = channelFault(first) ?? channelFault(second);
         if (fault !== null) assert.equal(asked, fault);
         else
-          assert.deepEqual(asked, { channels: first === second ? first : [first, second], format: 'raw', since: null });
+          assert.deepEqual(asked, {
+            channels: first === second ? first : [first, second],
+            format: 'raw',
+            since: null,
+            who: null,
+          });
       }),
       { seed: SEED, numRuns: 2_000 },
     );
@@ -89,9 +95,19 @@ describe('channels', () => {
 describe('the format', () => {
   it('is what is asked for, else the default of the transport', () => {
     const head = () => headOf('GET', '/sse/alice?x=1');
-    assert.deepEqual(readSubscriptionRequest(head(), 5, 'json', 1), { channels: 'alice', format: 'json', since: null });
-    assert.deepEqual(read('/sse/alice?format=json'), { channels: 'alice', format: 'json', since: null });
-    assert.deepEqual(read('/sse/alice?format=json&format=raw'), { channels: 'alice', format: 'raw', since: null });
+    assert.deepEqual(readSubscriptionRequest(head(), 5, 'json', 1), {
+      channels: 'alice',
+      format: 'json',
+      since: null,
+      who: null,
+    });
+    assert.deepEqual(read('/sse/alice?format=json'), { channels: 'alice', format: 'json', since: null, who: null });
+    assert.deepEqual(read('/sse/alice?format=json&format=raw'), {
+      channels: 'alice',
+      format: 'raw',
+      since: null,
+      who: null,
+    });
   });
 
   it('must be one that there is', () => {
@@ -99,4 +115,32 @@ describe('the format', () => {
       assert.equal(read(`/sse/alice?format=${format}`), 'format must be one of: raw, json');
     }
   });
+});
+
+describe('who the client is', () => {
+  const who = (query: string) => {
+    const asked = read(`/sse/alice?${query}`);
+    return typeof asked === 'string' ? asked : asked.who;
+  };
+
+  it('is what it says, user and info each alone or together', () => {
+    assert.equal(who('x=1'), null);
+    assert.deepEqual(who('user=bob'), { user: 'bob', info: '' });
+    assert.deepEqual(who('user='), { user: '', info: '' });
+    assert.deepEqual(who('info=%7B%22a%22:%20[1]%7D'), { user: '', info: '{"a": [1]}' });
+    assert.deepEqual(who(`user=${'%C3%A9'.repeat(127)}&info=%22${'x'.repeat(1_022)}%22`), {
+      user: 'é'.repeat(127),
+      info: `"${'x'.repeat(1_022)}"`,
+    });
+  });
+
+  for (const [what, query, fault] of [
+    ['a user that is too long', `user=${'%C3%A9'.repeat(128)}`, /255 bytes/],
+    ['a user with a line break', 'user=a%0Ab', /control/],
+    ['info that is too long', `info=%22${'x'.repeat(1_023)}%22`, /1024 bytes/],
+    ['info that is no JSON', 'info=%7Ba', /JSON/],
+    ['info on two lines', 'info=%5B%0A1%5D', /one line/],
+  ] as const) {
+    it(`is refused: ${what}`, () => assert.match(String(who(query)), fault));
+  }
 });

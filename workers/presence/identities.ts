@@ -1,0 +1,79 @@
+// Identities: a table beside the connections, for those that are known: who has said `?user=`, or holds a channel with presence.
+//
+// A holder is what the hub delivers to: a connection, or the subscriber of a poll session, which outlives its connections.
+// Each that is known has a client id, for all of its life, moves included.
+//
+// Cost: nothing for those who are not known; else this entry, an id, and two places in maps: some 300 bytes (docs/adr/0022).
+
+import { randomBytes } from 'node:crypto';
+import type { Identity } from '../../src/presence.ts';
+import type { Subscriber } from '../hub.ts';
+import type { Who } from './who.ts';
+
+/** 16 characters. Unguessable, so that knowing one's own says nothing of others'. */
+const CLIENT_ID_BYTES = 12;
+
+export interface Holder extends Subscriber {
+  /** On its way to another worker, or from one. */
+  readonly onItsWay: boolean;
+}
+
+export class Known implements Identity {
+  readonly client: string;
+  readonly user: string;
+  readonly info: string;
+  /** In which of its channels it is present; null for none. */
+  channels: string | readonly string[] | null;
+
+  constructor({ client, user, info }: Identity) {
+    this.client = client;
+    this.user = user;
+    this.info = info;
+    this.channels = null;
+  }
+}
+
+export class Identities {
+  private readonly holders = new Map<Holder, Known>();
+  private readonly clients = new Map<string, Holder>();
+
+  get size(): number {
+    return this.holders.size;
+  }
+
+  of(holder: Holder): Known | null {
+    return this.holders.get(holder) ?? null;
+  }
+
+  /** Makes it known, unless it is. */
+  make(holder: Holder, who: Who | null): Known {
+    const { user, info } = who ?? NOBODY;
+    const client = (): string => randomBytes(CLIENT_ID_BYTES).toString('base64url');
+    return this.of(holder) ?? this.add(holder, { client: client(), user, info });
+  }
+
+  add(holder: Holder, identity: Identity): Known {
+    const known = new Known(identity);
+    this.holders.set(holder, known);
+    this.clients.set(known.client, holder);
+    return known;
+  }
+
+  remove(holder: Holder): void {
+    const known = this.holders.get(holder);
+    if (known === undefined) return;
+    this.holders.delete(holder);
+    if (this.clients.get(known.client) === holder) this.clients.delete(known.client);
+  }
+
+  holderOf(client: string): Holder | null {
+    return this.clients.get(client) ?? null;
+  }
+
+  /** In the order in which they came; those that come meanwhile too. */
+  entries(): IterableIterator<[Holder, Known]> {
+    return this.holders.entries();
+  }
+}
+
+const NOBODY: Who = { user: '', info: '' };
