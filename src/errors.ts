@@ -1,8 +1,8 @@
 // Outcomes that are not success, each with a code from one table.
 //
 // `LongwireError` is thrown off the hot paths only (start-up, API calls, broker calls); parsers and the delivery path
-// return results. The numbers are those of Centrifugo's server API, so that its client libraries read ours; `status` is
-// the HTTP status that carries the error, so that whoever looks at the status alone never takes a failure for a success
+// return results. The numbers up to 399 are those of Centrifugo's server API, so that its client libraries read ours. What it has no
+// number for has its HTTP status as number, from the range that it leaves to applications (400 to 1999). `status` is the HTTP status that carries the error, so that whoever looks at the status alone never takes a failure for a success
 // (docs/adr/0002-api-errors-carry-http-status.md).
 
 export const ERRORS = {
@@ -15,14 +15,16 @@ export const ERRORS = {
   'not-available': { code: 108, status: 400 },
   /** A poll's session has expired, or died with its worker: begin a new one. */
   'session-gone': { code: 110, status: 410 },
-  /** The broker cannot take publications now; nothing was published unless the message says otherwise. Try again. */
-  unavailable: { code: 112, status: 503 },
-  /** What lies behind the position is no longer all there. */
-  gap: { code: 113, status: 409 },
+  /** What lies behind the position is no longer all there: Centrifugo's "unrecoverable position". */
+  gap: { code: 112, status: 409 },
   /** A newer poll of the same session has come. */
-  superseded: { code: 130, status: 409 },
+  superseded: { code: 409, status: 409 },
+  /** The backend has ended the poll's session. */
+  disconnected: { code: 410, status: 410 },
   /** Another worker holds the poll's session, and this connection cannot be handed to it: come on a new one. */
-  'session-elsewhere': { code: 131, status: 421 },
+  'session-elsewhere': { code: 421, status: 421 },
+  /** The broker cannot take publications now; nothing was published unless the message says otherwise. Try again. */
+  unavailable: { code: 503, status: 503 },
 } as const;
 
 export type ErrorName = keyof typeof ERRORS;

@@ -17,12 +17,13 @@ import { type Encoding, type Farewell, frameOf, type PollEncoding } from './enco
 import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { PENDING_LIMIT_BYTES } from './pending-request.ts';
-import { PollSession, PollSubscriber, type WaitingPoll } from './poll/sessions.ts';
+import type { WaitingPoll } from './poll/parts.ts';
+import { PollSession, PollSubscriber } from './poll/sessions.ts';
 import type { Who } from './presence/who.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';
-import { encodePoll, encodePollFault } from './transports/poll-encoder.ts';
+import { encodePoll, encodePollFarewell, encodePollFault } from './transports/poll-encoder.ts';
 import { type SessionHost, WebSocketSession } from './websocket/session.ts';
 import type { Wire } from './wire/wire.ts';
 
@@ -177,11 +178,19 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
 
   /** Answers the poll without: another of its session has come. */
   supersede(): void {
+    this.gateway.countRejected('superseded');
+    this.endWaitWith((encoding, keepAlive) => encodePollFault(SUPERSEDED, encoding, keepAlive));
+  }
+
+  dismiss(farewell: Farewell): void {
+    this.endWaitWith((encoding, keepAlive) => encodePollFarewell(farewell, encoding, keepAlive));
+  }
+
+  private endWaitWith(encode: (encoding: PollEncoding, keepAlive: boolean) => Buffer): void {
     const { encoding, gateway } = this;
     if (encoding?.transport !== 'poll') return;
     const keepAlive = encoding.keepAlive && !gateway.draining;
-    gateway.countRejected('superseded');
-    this.endWait([encodePollFault(SUPERSEDED, encoding, keepAlive)], keepAlive);
+    this.endWait([encode(encoding, keepAlive)], keepAlive);
   }
 
   /** The waiting poll's session, which its first answer makes. */

@@ -22,7 +22,8 @@ import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
 import { KeptBack } from './moving/kept-back.ts';
 import type { HandOverFunction } from './moving/movable.ts';
-import { type PollLimits, PollSessions } from './poll/sessions.ts';
+import type { PollLimits } from './poll/parts.ts';
+import { PollSessions } from './poll/sessions.ts';
 import { Presence, RENEWAL_TICK_MS } from './presence/presence.ts';
 import { WorkerHistory } from './recovery/worker-history.ts';
 import { Stalls } from './stalls.ts';
@@ -165,7 +166,7 @@ export class Gateway implements BrokerReceiver {
       // While some publications are held back there is no place that a fence could mark: its batch is called off.
       if (history?.line.holding !== true) this.onFence(publication.payload.toString('latin1'), ++this.order);
     } else if (publication.channel === COMMAND_CHANNEL) {
-      if (!obey(this.hub, publication.payload)) this.seldom.say('warn', 'command', 'an order was not understood');
+      if (!obey(this, publication.payload)) this.seldom.say('warn', 'command', 'an order was not understood');
     } else if (history !== null && (publication.offset > 0 || history.has(publication.channel))) {
       history.line.take(publication);
     } else {

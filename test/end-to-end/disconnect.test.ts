@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { PollClient } from '../harness/poll-client.ts';
 import { type RedisServer, startRedis } from '../harness/redis.ts';
-import { openStreams, type SseClient } from '../harness/sse-client.ts';
+import { openStreams, SseClient } from '../harness/sse-client.ts';
 import { TRANSPORTS } from '../harness/transports.ts';
 import { waitUntil } from '../harness/wait.ts';
 import { WebSocketClient } from '../harness/websocket-client.ts';
@@ -59,11 +60,79 @@ for (const broker of ['embedded', 'Redis']) {
       assert.deepEqual(await again.end(), { code: 1012, reason: '' });
     });
 
+    const known = async (target: string) => {
+      const client = await new SseClient(gateway.publicPort, target).opened();
+      await waitUntil(() => client.notices.length > 0, 'the id');
+      return { client, id: JSON.parse(client.notices[0]?.data ?? '').client as string };
+    };
+    const farewells = ({ notices }: SseClient) => notices.slice(1).map(({ data }) => JSON.parse(data).disconnect);
+
+    it('closes one client by its id, and all of a user but those that are spared', async () => {
+      const [one, two, three] = await Promise.all([
+        known('/sse/x?user=u'),
+        known('/sse/y?user=u'),
+        known('/sse/x?user=u'),
+      ]);
+      const other = await known('/sse/x?user=v');
+      await gateway.api('disconnect', { client: one.id, user: 'v', reason: 'no' });
+      await gateway.api('disconnect', { client: one.id, reason: 'one' });
+      assert.equal(await one.client.connection.end(), 'fin');
+      assert.deepEqual(farewells(one.client), [{ reason: 'one', reconnect: true }]);
+      await gateway.api('disconnect', {
+        client: '',
+        user: 'u',
+        whitelist: [three.id],
+        disconnect: { code: 4500, reason: 'two' },
+      });
+      assert.equal(await two.client.connection.end(), 'fin');
+      assert.deepEqual(farewells(two.client), [{ reason: 'two', reconnect: false }]);
+      await gateway.publish('x', 'still here');
+      for (const { client } of [three, other]) {
+        assert.deepEqual(await client.data(1), ['still here']);
+        client.close();
+      }
+    });
+
+    it('ends poll sessions: the poll that waits is told, a first poll, and the next poll of one that is between two', async () => {
+      const polls = ['user=waits', 'user=first', 'user=between'].map(
+        (query) => new PollClient(gateway.publicPort, `polled?${query}`),
+      );
+      const [waits, first, between] = polls as [PollClient, PollClient, PollClient];
+      const { headers } = await between.poll('timeout=0');
+      await waits.poll('timeout=0');
+      const waiting = [waits.poll(), first.poll()];
+      await gateway.metricReaches('longwire_connections', { transport: 'poll' }, 2);
+      await gateway.api('disconnect', { channel: 'polled', reason: 'why', reconnect: false });
+      const answers = [...(await Promise.all(waiting)), await between.poll()];
+      for (const { status, text } of answers) {
+        assert.equal(status, 410);
+        const { error, disconnect } = JSON.parse(text);
+        assert.deepEqual([error.code, disconnect], [410, { reason: 'why', reconnect: false }]);
+      }
+      for (const poll of [waits, between]) {
+        const { status, text } = await poll.poll();
+        assert.deepEqual([status, JSON.parse(text).error.code], [410, 110]);
+      }
+      await gateway.metricReaches('longwire_poll_sessions', {}, 0);
+      await gateway.metricReaches('longwire_known_clients', {}, 0);
+      await gateway.api('disconnect', { client: headers['longwire-client'], reason: 'nobody any more' });
+      const again = new PollClient(gateway.publicPort, 'polled?user=again');
+      const id = (await again.poll('timeout=0')).headers['longwire-client'];
+      await gateway.api('disconnect', { client: id });
+      assert.deepEqual(JSON.parse((await again.poll()).text).disconnect, { reason: '', reconnect: true });
+      for (const poll of [...polls, again]) poll.close();
+    });
+
     it('is refused where it makes no sense', async () => {
       for (const [body, code] of [
         [{}, 107],
         [{ channel: ':own' }, 107],
-        [{ user: '42' }, 108],
+        [{ channel: 'a', user: '42' }, 107],
+        [{ user: 42 }, 107],
+        [{ client: 'x'.repeat(256) }, 107],
+        [{ client: '', user: '' }, 107],
+        [{ user: 'u', whitelist: 'x' }, 107],
+        [{ user: 'u', whitelist: [1] }, 107],
         [{ channel: 'a', reason: 'x'.repeat(124) }, 107],
         [{ channel: 'a', reconnect: 1 }, 107],
       ] as const) {

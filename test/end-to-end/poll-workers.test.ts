@@ -107,7 +107,7 @@ describe('polls and 2 workers, TLS', () => {
       for (const { status, text, headers } of answers) {
         seen.add(status);
         assert.equal(headers.connection, 'close');
-        if (status === 421) assert.equal(JSON.parse(text).error.code, 131);
+        if (status === 421) assert.equal(JSON.parse(text).error.code, 421);
         else assert.equal(JSON.parse(text).publications[0].data, 'kept');
       }
     }

@@ -40,7 +40,7 @@ describe('a gateway whose Redis', () => {
     assert.equal(answer.status, 503, answer.text);
     assert.equal(answer.headers['content-type'], 'application/json');
     const { error } = JSON.parse(answer.text);
-    assert.equal(error.code, 112);
+    assert.equal(error.code, 503);
     return error.message;
   }
 

@@ -16,11 +16,22 @@ describe('the table of errors', () => {
       'limit-exceeded': [106, 413],
       'bad-request': [107, 400],
       'not-available': [108, 400],
-      unavailable: [112, 503],
-      gap: [113, 409],
+      'session-gone': [110, 410],
+      gap: [112, 409],
+      superseded: [409, 409],
+      disconnected: [410, 410],
+      'session-elsewhere': [421, 421],
+      unavailable: [503, 503],
     };
     for (const [name, [code, status]] of Object.entries(told))
       assert.deepEqual(ERRORS[name as ErrorName], { code, status });
+  });
+
+  it('has Centrifugo’s numbers, or the status from the range that it leaves to applications', () => {
+    for (const name of NAMES) {
+      const { code, status } = ERRORS[name];
+      assert.ok(code < 113 || code === status, name);
+    }
   });
 
   it('has each code once, and only statuses that say failure', () => {

@@ -363,7 +363,7 @@ describe('a session', () => {
     newer.since = client.since;
     newer.poll('a');
     const { status, text } = await client.answer();
-    assert.deepEqual([status, JSON.parse(text).error.code, client.peer.state], [409, 130, 'idle']);
+    assert.deepEqual([status, JSON.parse(text).error.code, client.peer.state], [409, 409, 'idle']);
     publish('a', 'one');
     assert.deepEqual(await newer.texts(), ['one']);
     assert.deepEqual(rejectedOf(test.gateway), ['superseded']);
@@ -428,7 +428,7 @@ describe('a session', () => {
     client.since = '0';
     client.poll('a');
     const { status, text, headers } = await client.answer();
-    assert.deepEqual([status, JSON.parse(text).error.code, headers.connection], [421, 131, 'close']);
+    assert.deepEqual([status, JSON.parse(text).error.code, headers.connection], [421, 421, 'close']);
     assert.deepEqual(rejectedOf(test.gateway), ['session-elsewhere']);
   });
 

@@ -13,54 +13,17 @@
 
 import type { Publication } from '../../src/publication.ts';
 import type { Counters } from '../../src/stats.ts';
-import { type Encoding, type Format, frameOf, type PollEncoding } from '../encoding.ts';
+import { type Farewell, type Format, frameOf, type PollEncoding } from '../encoding.ts';
 import type { Hub } from '../hub.ts';
 import { KeptBack } from '../moving/kept-back.ts';
 import type { Holder } from '../presence/identities.ts';
 import type { Who } from '../presence/who.ts';
 import type { Timed, TimingWheel } from '../timing-wheel.ts';
-import { type Frame, KeptFrame, Mailbox, MailStore } from './mailbox.ts';
+import { KeptFrame, Mailbox, MailStore } from './mailbox.ts';
+import type { PollContent, PollLimits, PollPresence, WaitingPoll } from './parts.ts';
 import { makeSid } from './sid.ts';
 
 const SLICE_MS = 1;
-
-/** A poll that waits: its connection. */
-export interface WaitingPoll {
-  readonly encoding: Encoding | PollEncoding | null;
-  readonly channels: string | readonly string[] | null;
-  /** Something was published, and there is no session yet. */
-  deliverNow(publication: Publication): void;
-  /** Answers it with what its session has. */
-  answerPoll(): void;
-  /** Answers it without: another poll of its session has come. */
-  supersede(): void;
-}
-
-export interface PollLimits {
-  sessionLimit: number;
-  mailboxLimitBytes: number;
-  mailboxTotalLimitBytes: number;
-  answerLimitBytes: number;
-  expiryMs: number;
-}
-
-/** What a poll is answered with. */
-export interface PollContent {
-  frames: Frame[];
-  /** The position that the client has with them. */
-  since: number;
-  /** Publications behind the client's position that are no longer here. */
-  lost: number;
-}
-
-/** What is told of clients that are known; see presence/presence.ts. */
-export interface PollPresence {
-  meet(holder: Holder, channels: string | readonly string[], who: Who | null): string | null;
-  enter(holder: Holder, channels: string | readonly string[]): void;
-  leave(holder: Holder): void;
-  giveUp(holder: Holder): void;
-  clientOf(holder: Holder): string | null;
-}
 
 /** The hub's side of a client that polls, from its first poll to the end of its session. */
 export class PollSubscriber implements Holder {
@@ -79,8 +42,16 @@ export class PollSubscriber implements Holder {
     return 0;
   }
 
+  disconnect(farewell: Farewell): boolean {
+    const { holder } = this;
+    if (this.onItsWay) return false;
+    if (holder instanceof PollSession) holder.polls.dismiss(holder, farewell);
+    else holder.dismiss(farewell);
+    return true;
+  }
+
   get onItsWay(): boolean {
-    return this.holder instanceof PollSession && this.holder.state !== 'here';
+    return this.holder instanceof PollSession && ['moving', 'expected'].includes(this.holder.state);
   }
 }
 
@@ -89,8 +60,13 @@ export class PollSession implements Timed {
   readonly subscriber: PollSubscriber;
   /** Null between polls. */
   waiting: WaitingPoll | null;
-  /** 'moving': on its way to another worker, 'expected': from one; what is published is kept back. 'gone': it is no more. */
-  state: 'here' | 'moving' | 'expected' | 'gone';
+  /**
+   * 'moving': on its way to another worker, 'expected': from one; what is published is kept back. 'dismissed': the backend has ended
+   * it, and its next poll is told so. 'gone': it is no more.
+   */
+  state: 'here' | 'moving' | 'expected' | 'dismissed' | 'gone';
+  /** What the next poll is told of a session that is dismissed; null of all others. */
+  farewell: Farewell | null;
   readonly sid: string;
   readonly channels: string | readonly string[];
   /** Of the first poll: its format is the session's. */
@@ -116,6 +92,7 @@ export class PollSession implements Timed {
     this.subscriber = subscriber ?? new PollSubscriber(this);
     this.waiting = waiting;
     this.state = 'here';
+    this.farewell = null;
     this.sid = sid;
     this.channels = channels;
     this.encoding = encoding;
@@ -346,10 +323,28 @@ export class PollSessions {
   }
 
   expire(session: PollSession): void {
+    this.counters.pollSessionsExpired++;
+    this.end(session);
+  }
+
+  /** It is over, and its client knows, or will hear of it. */
+  end(session: PollSession): void {
     this.presence?.leave(session.subscriber);
     this.forget(session);
-    this.counters.pollSessionsExpired++;
     this.onExpired(session.sid);
+  }
+
+  /** The backend ends it: the poll that waits is told, or the next one, if it comes before the session would have expired. */
+  dismiss(session: PollSession, farewell: Farewell): void {
+    if (session.state !== 'here') return;
+    this.presence?.leave(session.subscriber);
+    this.unsubscribe(session.subscriber, session.channels);
+    session.mailbox.clear();
+    session.state = 'dismissed';
+    session.farewell = farewell;
+    if (session.waiting === null) return;
+    session.waiting.dismiss(farewell);
+    this.end(session);
   }
 
   /** The publication's frame as mailboxes keep it: one copy for all that get it in a row. */

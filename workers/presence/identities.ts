@@ -34,15 +34,20 @@ export class Known implements Identity {
 }
 
 export class Identities {
-  private readonly holders = new Map<Holder, Known>();
+  private readonly known = new Map<Holder, Known>();
   private readonly clients = new Map<string, Holder>();
 
   get size(): number {
-    return this.holders.size;
+    return this.known.size;
   }
 
   of(holder: Holder): Known | null {
-    return this.holders.get(holder) ?? null;
+    return this.known.get(holder) ?? null;
+  }
+
+  /** All who are known. */
+  all(): Holder[] {
+    return [...this.known.keys()];
   }
 
   /** Makes it known, unless it is. */
@@ -54,15 +59,15 @@ export class Identities {
 
   add(holder: Holder, identity: Identity): Known {
     const known = new Known(identity);
-    this.holders.set(holder, known);
+    this.known.set(holder, known);
     this.clients.set(known.client, holder);
     return known;
   }
 
   remove(holder: Holder): void {
-    const known = this.holders.get(holder);
+    const known = this.known.get(holder);
     if (known === undefined) return;
-    this.holders.delete(holder);
+    this.known.delete(holder);
     if (this.clients.get(known.client) === holder) this.clients.delete(known.client);
   }
 
@@ -72,7 +77,7 @@ export class Identities {
 
   /** In the order in which they came; those that come meanwhile too. */
   entries(): IterableIterator<[Holder, Known]> {
-    return this.holders.entries();
+    return this.known.entries();
   }
 }
 

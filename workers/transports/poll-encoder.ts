@@ -8,8 +8,8 @@
 //
 // Cost an answer: one Buffer, and one write; a frame that is a Buffer itself (mailbox.ts) is written as it is, shared by all.
 
-import type { LongwireError } from '../../src/errors.ts';
-import type { Format, PollEncoding } from '../encoding.ts';
+import { LongwireError } from '../../src/errors.ts';
+import { type Farewell, type Format, type PollEncoding, shownFarewell } from '../encoding.ts';
 import { answer, answerHead } from '../http/answers.ts';
 import { encodeJsonFormat } from '../json-format.ts';
 import { entityTag } from '../poll/cursor.ts';
@@ -84,11 +84,18 @@ function typeOf(format: Format): string {
   return format === 'json' ? 'application/json' : 'application/octet-stream';
 }
 
-/** An answer that is an error: `{"error":{"code":…,"message":"…"}}`. */
-export function encodePollFault(fault: LongwireError, { fields }: PollEncoding, keepAlive: boolean): Buffer {
+const DISCONNECTED = new LongwireError('disconnected', 'the backend has ended this session');
+
+/** An answer that says why the backend wants its client to go: an error, and `"disconnect":{"reason","reconnect"}` beside it. */
+export function encodePollFarewell(farewell: Farewell, encoding: PollEncoding, keepAlive: boolean): Buffer {
+  return encodePollFault(DISCONNECTED, encoding, keepAlive, { disconnect: shownFarewell(farewell) });
+}
+
+/** An answer that is an error: `{"error":{"code":…,"message":"…"}}`, with what else there is to say. */
+export function encodePollFault(fault: LongwireError, { fields }: PollEncoding, keepAlive: boolean, more = {}): Buffer {
   return answer({
     status: fault.status,
-    body: JSON.stringify(fault.toBody()),
+    body: JSON.stringify({ ...fault.toBody(), ...more }),
     contentType: 'application/json',
     fields: POLL_FIELDS + fields,
     keepAlive,

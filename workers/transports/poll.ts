@@ -4,7 +4,7 @@
 //   none named    → room for one more → waits; its first answer opens the session
 //   named, here   → the poll that waits is superseded → what was answered is acknowledged → answered, or waits
 //   named, another worker's     → the connection goes to that worker with its request; 421 where it cannot, as with TLS
-//   named, of ours and not here → 410: expired, or died with its worker
+//   named, of ours and not here → 410: expired, or died with its worker; or dismissed by the backend, which is told once
 //
 // A session's channels and format are those of its first poll; a poll that names others is refused, so that nobody takes
 // silence on a channel for nothing published.
@@ -18,7 +18,7 @@ import { readCursor } from '../poll/cursor.ts';
 import type { PollSession } from '../poll/sessions.ts';
 import { slotOf } from '../poll/sid.ts';
 import { answerPreflight } from './held-stream.ts';
-import { encodePoll, encodePollFault, encodePollHead, pollEncoding } from './poll-encoder.ts';
+import { encodePoll, encodePollFarewell, encodePollFault, encodePollHead, pollEncoding } from './poll-encoder.ts';
 import { readSubscriptionRequest, type SubscriptionRequest } from './subscription-request.ts';
 
 const PREFIX_LENGTH = '/poll/'.length;
@@ -100,6 +100,12 @@ function resume(
   const session = polls.find(sid);
   if (session === null) {
     answerFault(exchange, encoding, GONE);
+    return;
+  }
+  if (session.farewell !== null) {
+    polls.end(session);
+    const keepAlive = encoding.keepAlive && !draining;
+    exchange.answerReady([encodePollFarewell(session.farewell, encoding, keepAlive)], keepAlive);
     return;
   }
   if (session.state === 'expected') {
