@@ -156,7 +156,7 @@ export async function onStage<Figures>(
       : httpPublisher(subject.plan, options.payloadBytes);
   try {
     bare = await startSubject(await planOf('bare', settings));
-    crowd = await Crowd.start(options.connections, transport);
+    crowd = await Crowd.start(options.connections, transport, subject.plan.secure);
     return await measure({ variant, subject, bare, crowd, publisher, options });
   } finally {
     publisher.close();

@@ -51,16 +51,18 @@ export class Crowd {
   private readonly clients: Client[] = [];
   private readonly connections: number;
   private readonly transport: Transport;
+  private readonly secure: boolean;
   private readonly rounds = new Map<number, RoundReport[]>();
 
-  private constructor(connections: number, transport: Transport) {
+  private constructor(connections: number, transport: Transport, secure: boolean) {
     this.connections = connections;
     this.transport = transport;
+    this.secure = secure;
   }
 
-  /** Starts as many processes as the connections need, warm and idle. */
-  static async start(connections: number, transport: Transport = 'sse'): Promise<Crowd> {
-    const crowd = new Crowd(connections, transport);
+  /** Starts as many processes as the connections need, warm and idle. `secure`: they connect through TLS. */
+  static async start(connections: number, transport: Transport = 'sse', secure = false): Promise<Crowd> {
+    const crowd = new Crowd(connections, transport, secure);
     const run = (runs++ % 200) + 1;
     const count = Math.max(1, Math.ceil(connections / CONNECTIONS_A_CLIENT));
     const script = fileURLToPath(new URL('./load/client.js', import.meta.url));
@@ -98,7 +100,8 @@ export class Crowd {
     limitMs: number,
     rounds = true,
   ): Promise<CrowdConnected> {
-    const orders = this.orders(this.connections, port, prefix, shared, inFlight, rounds);
+    const { connections, secure } = this;
+    const orders = this.orders({ connections, secure, port, prefix, shared, inFlight, rounds });
     const answers = (await this.each('connected', orders, limitMs)) as Connected[];
     const { tally } = await this.report();
     const beganAtMs = Math.min(...answers.map((answer) => answer.beganAtMs));
@@ -202,14 +205,16 @@ export class Crowd {
     );
   }
 
-  private orders(
-    connections: number,
-    port: number,
-    prefix: string,
-    shared: boolean,
-    inFlight: number,
-    rounds: boolean,
-  ): ConnectOrder[] {
+  private orders(all: {
+    connections: number;
+    secure: boolean;
+    port: number;
+    prefix: string;
+    shared: boolean;
+    inFlight: number;
+    rounds: boolean;
+  }): ConnectOrder[] {
+    const { connections, secure, port, prefix, shared, inFlight, rounds } = all;
     const count = this.clients.length;
     let first = 0;
     return this.clients.map(({ sourceAddress }, i) => {
@@ -217,6 +222,7 @@ export class Crowd {
       const order: ConnectOrder = {
         type: 'connect',
         transport: this.transport,
+        secure,
         port,
         sourceAddress,
         connections: share,
@@ -237,8 +243,9 @@ export class Crowd {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();
     const port = address !== null && typeof address === 'object' ? address.port : 0;
-    const total = WARM_UP_CONNECTIONS * this.clients.length;
-    await this.each('connected', this.orders(total, port, 'warm-up', true, 64, true), START_LIMIT_MS);
+    const connections = WARM_UP_CONNECTIONS * this.clients.length;
+    const plain = { connections, secure: false, port, prefix: 'warm-up', shared: true, inFlight: 64, rounds: true };
+    await this.each('connected', this.orders(plain), START_LIMIT_MS);
     const release: ToClient = { type: 'release' };
     await this.each(
       'released',

@@ -6,6 +6,7 @@
 // broker, the delivery and the client's reading; the order of channels is that of their connections.
 
 import { Agent, request } from 'node:http';
+import { Agent as SecureAgent, request as secureRequest } from 'node:https';
 import { Redis } from 'ioredis';
 import { nowMs } from './clock.ts';
 import { BenchError } from './crowd.ts';
@@ -28,7 +29,9 @@ export interface Publisher {
 }
 
 export function httpPublisher(plan: SubjectPlan, payloadBytes: number): Publisher {
-  const agent = new Agent({ keepAlive: true, maxSockets: CALLS_IN_FLIGHT });
+  const kept = { keepAlive: true, maxSockets: CALLS_IN_FLIGHT };
+  // The certificate is the benchmark's own.
+  const agent = plan.secure ? new SecureAgent({ ...kept, rejectUnauthorized: false }) : new Agent(kept);
   return {
     how: `POST /api/broadcast, ${BATCH_CHANNELS} channels a call, ${CALLS_IN_FLIGHT} calls at a time`,
     one: async (channel, sequence) => {
@@ -103,7 +106,7 @@ function post(agent: Agent, plan: SubjectPlan, path: string, body: object): Prom
       headers,
       timeout: CALL_LIMIT_MS,
     };
-    const call = request(options, (response) => {
+    const call = (plan.secure ? secureRequest : request)(options, (response) => {
       const parts: Buffer[] = [];
       response.on('data', (part: Buffer) => parts.push(part));
       response.on('end', () => {

@@ -2,7 +2,7 @@
 //
 // Method, for each run: every variant holds `--connections` on one worker (measures/hold.ts), one after the other; then every
 // variant is fanned out to (measures/fanout.ts), on processes of its own, as the two want different channels. A variant is
-// a transport on a wire: `sse/handle` is SSE on bare handles. Each run's figures are also taken as ratios to those of SSE
+// a transport on a wire: `sse/handle` is SSE on bare handles, `sse/tls` SSE through TLS, on sockets. Each run's figures are also taken as ratios to those of SSE
 // on the same wire in the same run, which is what the budgets of streams and WebSockets are about; that of memory is
 // taken over the serving process, as the primary beside it knows no transports but moves by megabytes. The budget in bytes is
 // for bare handles, as `net.Socket` alone is above it. All payloads are in the raw format. A poll is held as its first: it
@@ -41,6 +41,7 @@ const VARIANTS: readonly Variant[] = [
   ...WIRES.flatMap((wire) =>
     TRANSPORTS.map((transport): Variant => ({ name: `${transport}/${wire}`, subject: 'longwire', transport, wire })),
   ),
+  { name: 'sse/tls', subject: 'longwire', transport: 'sse', wire: 'tls' },
   { name: 'bun', subject: 'bun', transport: 'websocket', wire: 'auto' },
   { name: 'bun-topics', subject: 'bun-topics', transport: 'websocket', wire: 'auto' },
 ];

@@ -12,6 +12,7 @@ import { channelName } from './orders.ts';
 import { nextNumber, readNumber } from './payload.ts';
 import { PollScanner, type PollSink } from './poll-scanner.ts';
 import { ResponseScanner } from './scanner.ts';
+import { SecureHandle } from './secure.ts';
 import {
   type ClientHandle,
   EADDRINUSE,
@@ -79,7 +80,7 @@ class Client implements PollSink<Subscriber> {
     this.openings = openingsOf(order.transport, order.port);
     const client = this;
     this.onread = function onread(this: ClientHandle): void {
-      client.read((this as OwnedHandle).subscriber, lastRead());
+      client.read((this as OwnedHandle).subscriber, lastRead(this));
     };
   }
 
@@ -122,7 +123,7 @@ class Client implements PollSink<Subscriber> {
 
   /** False when it failed at once; then it has been counted. */
   private begin(index: number): boolean {
-    const handle = newHandle() as OwnedHandle;
+    const handle = (this.order.secure ? new SecureHandle() : newHandle()) as OwnedHandle;
     const opening = this.openings[index % this.openings.length] as Opening;
     const subscriber = new Subscriber(index, handle, opening, this);
     handle.subscriber = subscriber;

@@ -5,6 +5,8 @@ import type { Transport } from './transports.ts';
 export interface ConnectOrder {
   type: 'connect';
   transport: Transport;
+  /** Through TLS. */
+  secure: boolean;
   port: number;
   /** A source address of this process's own: no other process of this run, nor the run before, uses it. */
   sourceAddress: string;

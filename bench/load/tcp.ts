@@ -11,6 +11,8 @@ export interface ConnectRequest {
 
 export interface ClientHandle {
   onread: (this: ClientHandle) => void;
+  /** Inside `onread`, of a handle that is none of libuv's (secure.ts): see `lastRead`. */
+  readonly readLength?: number;
   /** Flags are only read for IPv6, on Nodes that read them at all. */
   bind(address: string, port: number, flags: number): number;
   connect(request: ConnectRequest, address: string, port: number): number;
@@ -58,9 +60,9 @@ export function newConnectRequest(oncomplete: ConnectRequest['oncomplete']): Con
   return request;
 }
 
-/** Inside `onread`: bytes read, or a negative error. */
-export function lastRead(): number {
-  return stream.streamBaseState[stream.kReadBytesOrError] ?? 0;
+/** Inside `onread` of that handle: bytes read, or a negative error. */
+export function lastRead(handle: ClientHandle): number {
+  return handle.readLength ?? stream.streamBaseState[stream.kReadBytesOrError] ?? 0;
 }
 
 let idleWrite = new stream.WriteWrap();

@@ -23,6 +23,8 @@ export interface SubjectPlan {
   env: Record<string, string>;
   /** Public port of its SSE and publishing surface; 0 for a subject without one. */
   port: number;
+  /** Whether that port speaks TLS. */
+  secure: boolean;
   apiKey: string;
   /** Answers 200 once the subject serves; null when there is nothing to ask. */
   readyUrl: string | null;

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { errorText } from '../../src/errors.ts';
+import { type Certificates, makeCertificates } from '../../test/harness/certificates.ts';
 import { bringBun } from '../../test/harness/runtimes.ts';
 import { BenchError } from '../crowd.ts';
 import type { Transport } from '../load/transports.ts';
@@ -26,8 +27,8 @@ export interface Variant {
   readonly name: string;
   readonly subject: SubjectName;
   readonly transport: Transport;
-  /** LONGWIRE_WIRE of Longwire. */
-  readonly wire: 'auto' | 'handle' | 'socket';
+  /** LONGWIRE_WIRE of Longwire; `tls`: its sockets, with a certificate. */
+  readonly wire: 'auto' | 'handle' | 'socket' | 'tls';
 }
 
 /** Longwire in one transport beside the references of the machine, which speak SSE. */
@@ -66,7 +67,8 @@ export async function planOf(
 ): Promise<SubjectPlan> {
   const [port = 0, adminPort = 0] = name === 'bare' ? [] : await freePorts(2);
   const url = `http://127.0.0.1:${port}/healthz`;
-  const node = (script: string) => ({ name, command: settings.node, args: [built(script)] });
+  const secure = wire === 'tls';
+  const node = (script: string) => ({ name, secure, command: settings.node, args: [built(script)] });
   const flags: Record<string, string> =
     settings.nodeFlags.length === 0 ? {} : { NODE_OPTIONS: settings.nodeFlags.join(' ') };
   const env = { ...flags, PORT: String(port) };
@@ -80,7 +82,7 @@ export async function planOf(
           LONGWIRE_WORKERS: String(settings.workers),
           LONGWIRE_API_KEY: API_KEY,
           LONGWIRE_LOG_LEVEL: 'warn',
-          LONGWIRE_WIRE: wire,
+          ...(secure ? certificate() : { LONGWIRE_WIRE: wire }),
           LONGWIRE_ACCEPT: settings.accept ?? 'shared',
           ...(settings.redisUrl === '' ? {} : { REDIS_URL: settings.redisUrl }),
         },
@@ -91,16 +93,28 @@ export async function planOf(
     case 'http':
       return { ...node('bench/reference/http-sse.js'), env, port, apiKey: '', readyUrl: url };
     case 'epoll':
-      return { name, command: epoll, args: [], env, port, apiKey: '', readyUrl: url };
+      return { name, secure, command: epoll, args: [], env, port, apiKey: '', readyUrl: url };
     case 'bun':
     case 'bun-topics': {
       const args = [built('bench/reference/bun-websocket.js')];
       const bunEnv = { PORT: env.PORT, TOPICS: name === 'bun-topics' ? '1' : '0' };
-      return { name, command: bun.path, args, env: bunEnv, port, apiKey: '', readyUrl: url };
+      return { name, secure, command: bun.path, args, env: bunEnv, port, apiKey: '', readyUrl: url };
     }
     case 'bare':
       return { ...node('bench/reference/bare.js'), env: flags, port: 0, apiKey: '', readyUrl: null };
   }
+}
+
+let certificates: Certificates | null = null;
+
+/** Where Longwire finds one, made once a run and removed with it. */
+function certificate(): Record<string, string> {
+  if (certificates === null) {
+    const made = makeCertificates();
+    process.on('exit', () => made.remove());
+    certificates = made;
+  }
+  return { LONGWIRE_TLS_CERT: certificates.cert, LONGWIRE_TLS_KEY: certificates.key };
 }
 
 /** A file of the build that this benchmark belongs to. */

@@ -55,42 +55,43 @@ describe('clients of the node:http reference', () => {
   });
 });
 
-describe('clients of the gateway', () => {
-  const HEARTBEAT_SECONDS = 0.3;
-  let subject: Subject;
+for (const wire of ['auto', 'tls'] as const)
+  describe(`clients of the gateway, wire ${wire}`, () => {
+    const HEARTBEAT_SECONDS = 0.3;
+    let subject: Subject;
 
-  before(async () => {
-    const plan = await planOf('longwire', SETTINGS);
-    subject = await startSubject({
-      ...plan,
-      env: { ...plan.env, LONGWIRE_HEARTBEAT_SECONDS: String(HEARTBEAT_SECONDS) },
+    before(async () => {
+      const plan = await planOf('longwire', SETTINGS, wire);
+      subject = await startSubject({
+        ...plan,
+        env: { ...plan.env, LONGWIRE_HEARTBEAT_SECONDS: String(HEARTBEAT_SECONDS) },
+      });
     });
-  });
 
-  after(() => subject.stop());
+    after(() => subject.stop());
 
-  for (const transport of TRANSPORTS) {
-    it(`get every publication over ${transport}, and outlast its heartbeats`, async () => {
-      const crowd = await Crowd.start(CONNECTIONS, transport);
-      const publisher = httpPublisher(subject.plan, 32);
-      try {
-        const connected = await crowd.connect(subject.plan.port, `${transport}-`, false, 16, LIMIT_MS);
-        assert.deepEqual([connected.open, connected.refused], [CONNECTIONS, 0]);
-        for (const sequence of [1, 2]) {
-          await sleep(HEARTBEAT_SECONDS * 3_000);
-          await publisher.each(`${transport}-`, CONNECTIONS, sequence);
-          assert.equal((await crowd.round(sequence, LIMIT_MS)).reached, CONNECTIONS);
+    for (const transport of wire === 'tls' ? (['sse'] as const) : TRANSPORTS) {
+      it(`get every publication over ${transport}, and outlast its heartbeats`, async () => {
+        const crowd = await Crowd.start(CONNECTIONS, transport, subject.plan.secure);
+        const publisher = httpPublisher(subject.plan, 32);
+        try {
+          const connected = await crowd.connect(subject.plan.port, `${transport}-`, false, 16, LIMIT_MS);
+          assert.deepEqual([connected.open, connected.refused], [CONNECTIONS, 0]);
+          for (const sequence of [1, 2]) {
+            await sleep(HEARTBEAT_SECONDS * 3_000);
+            await publisher.each(`${transport}-`, CONNECTIONS, sequence);
+            assert.equal((await crowd.round(sequence, LIMIT_MS)).reached, CONNECTIONS);
+          }
+          const { tally } = await crowd.report();
+          const expected = { open: CONNECTIONS, refused: 0, closed: 0, faulty: 0, received: 2 * CONNECTIONS };
+          assert.deepEqual(tally, { ...expected, doubled: 0, overtaken: 0, samples: [] });
+        } finally {
+          publisher.close();
+          await crowd.stop();
         }
-        const { tally } = await crowd.report();
-        const expected = { open: CONNECTIONS, refused: 0, closed: 0, faulty: 0, received: 2 * CONNECTIONS };
-        assert.deepEqual(tally, { ...expected, doubled: 0, overtaken: 0, samples: [] });
-      } finally {
-        publisher.close();
-        await crowd.stop();
-      }
-    });
-  }
-});
+      });
+    }
+  });
 
 describe('clients of a WebSocket server that is not ours', () => {
   const sockets: WebSocket[] = [];
