@@ -157,8 +157,8 @@ export type ToWorker =
   | { type: 'predecessor'; present: boolean }
   /** Push a snapshot now, and not at the end of the second. */
   | { type: 'report' }
-  /** What became of the worker's own hand-over `number`. */
-  | { type: 'handed-over'; number: number; outcome: HandOverOutcome }
+  /** What became of the worker's own hand-overs of these numbers. */
+  | { type: 'handed-over'; numbers: readonly number[]; outcome: HandOverOutcome }
   | StickyToWorker;
 
 export type ToPrimary =
@@ -183,5 +183,5 @@ export type ToPrimary =
   | { type: 'batch'; batch: string; to: number; step: BatchStep }
   /** What `give` came to: connections that moved, and those that had to stay. */
   | { type: 'gave'; operation: number; moved: number; stayed: number }
-  /** Whether the connection of `take` was taken in: then it is being served already. */
-  | { type: 'taken'; number: number; taken: boolean };
+  /** The numbers of `take` whose connections were taken in, which are being served already, and of those that were not. */
+  | { type: 'taken'; taken: readonly number[]; refused: readonly number[] };

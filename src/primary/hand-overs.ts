@@ -51,34 +51,47 @@ export class HandOvers {
     const number = ++this.#number;
     if (taker === null || descriptor === null || !taker.sendDescriptor({ type: 'take', number, cargo }, descriptor)) {
       descriptor?.close();
-      answer(giver, given, taker === null ? 'nobody' : 'returned');
+      answer(giver, [given], taker === null ? 'nobody' : 'returned');
       return;
     }
-    const deadline = setTimeout(() => this.#end(number, 'lost'), this.#deadlineMs);
+    const deadline = setTimeout(() => this.#endAll([number], 'lost'), this.#deadlineMs);
     this.#underWay.set(number, { giver, givenNumber: given, taker, descriptor, deadline });
   }
 
   /** The taker's word. */
-  taken(taker: Party, number: number, taken: boolean): void {
-    if (this.#underWay.get(number)?.taker === taker) this.#end(number, taken ? 'taken' : 'returned');
+  taken(taker: Party, taken: readonly number[], refused: readonly number[]): void {
+    this.#endAll(taken.filter(this.#isOf(taker)), 'taken');
+    this.#endAll(refused.filter(this.#isOf(taker)), 'returned');
   }
 
   /** A worker's process is gone: what was on its way to it is lost, what it gave arrives or does not, and nobody asks. */
   leave(party: Party): void {
-    for (const [number, { taker }] of this.#underWay) if (taker === party) this.#end(number, 'lost');
+    this.#endAll([...this.#underWay.keys()].filter(this.#isOf(party)), 'lost');
   }
 
-  #end(number: number, outcome: HandOverOutcome): void {
-    const handOver = this.#underWay.get(number);
-    if (handOver === undefined) return;
-    this.#underWay.delete(number);
-    clearTimeout(handOver.deadline);
-    // Not before: while it waits in the taker's channel it must be open.
-    handOver.descriptor.close();
-    answer(handOver.giver, handOver.givenNumber, outcome);
+  #isOf(party: Party): (number: number) => boolean {
+    return (number) => this.#underWay.get(number)?.taker === party;
+  }
+
+  /** One message to each giver, whatever number of them have the same outcome. */
+  #endAll(numbers: readonly number[], outcome: HandOverOutcome): void {
+    const ended = new Map<Party, number[]>();
+    for (const number of numbers) {
+      const handOver = this.#underWay.get(number);
+      if (handOver === undefined) continue;
+      const { giver, givenNumber, descriptor, deadline } = handOver;
+      this.#underWay.delete(number);
+      clearTimeout(deadline);
+      // Not before: while it waits in the taker's channel it must be open.
+      descriptor.close();
+      const givens = ended.get(giver);
+      if (givens === undefined) ended.set(giver, [givenNumber]);
+      else givens.push(givenNumber);
+    }
+    for (const [giver, givens] of ended) answer(giver, givens, outcome);
   }
 }
 
-function answer(giver: Party, number: number, outcome: HandOverOutcome): void {
-  giver.send({ type: 'handed-over', number, outcome });
+function answer(giver: Party, numbers: readonly number[], outcome: HandOverOutcome): void {
+  giver.send({ type: 'handed-over', numbers, outcome });
 }

@@ -216,7 +216,7 @@ export class Supervisor implements WorkerProcessOwner {
         this.#options.front?.report(row, message.load);
         break;
       case 'taken':
-        this.#handOvers.taken(worker, message.number, message.taken);
+        this.#handOvers.taken(worker, message.taken, message.refused);
         break;
     }
   }

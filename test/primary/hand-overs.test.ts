@@ -160,7 +160,7 @@ describe('the primary’s part', () => {
     assert.equal(open(), 1);
     await waitUntil(() => handOvers.underWayCount === 0, 'the deadline');
     assert.equal(open(), 0);
-    assert.deepEqual(sent.at(-1), { to: 'giver', message: { type: 'handed-over', number: 7, outcome: 'lost' } });
+    assert.deepEqual(sent.at(-1), { to: 'giver', message: { type: 'handed-over', numbers: [7], outcome: 'lost' } });
   });
 
   it('answers `nobody` without a taker, `returned` when it could not be sent or was refused, by the taker alone', () => {
@@ -173,12 +173,12 @@ describe('the primary’s part', () => {
     handOvers.pass(party('giver'), 4, taker, cargo, descriptor());
     const take = sent.at(-1)?.message;
     assert.ok(take?.type === 'take');
-    handOvers.taken(party('stranger'), take.number, true);
+    handOvers.taken(party('stranger'), [take.number], []);
     assert.equal(handOvers.underWayCount, 1);
-    handOvers.taken(taker, take.number, false);
-    handOvers.taken(taker, take.number, true);
+    handOvers.taken(taker, [], [take.number]);
+    handOvers.taken(taker, [take.number], []);
     const outcomes = sent.flatMap(({ message }) =>
-      message.type === 'handed-over' ? [[message.number, message.outcome]] : [],
+      message.type === 'handed-over' ? message.numbers.map((number) => [number, message.outcome]) : [],
     );
     assert.deepEqual(outcomes, [[1, 'nobody'], ...[2, 3, 4].map((number) => [number, 'returned'])]);
     assert.equal(open(), 0);

@@ -32,6 +32,12 @@ const DEADLINE_MS = 10_000;
  * after four tries and without a word: who waits for that would wait for ever.
  */
 const ANSWER_LIMIT_MS = 10_000;
+/**
+ * Words to the primary about what has come wait for so many or so long, to be said in one message: descriptors come one by one,
+ * and a message each there and on to the giver is a third of what a move costs. A quarter of what is in flight.
+ */
+export const ANSWERS_AT_ONCE = 16;
+const ANSWERS_WAIT_MS = 1;
 
 export interface HandOverOptions {
   /** Sends to the primary, with a descriptor for `hand-over`. */
@@ -68,6 +74,10 @@ export class HandOver {
   /** Runs while something is in flight. */
   private timer: NodeJS.Timeout | null;
   private readonly answerLimitMs: number;
+  /** Numbers of `take` that are still to be answered. */
+  private taken: number[];
+  private refused: number[];
+  private answering: NodeJS.Timeout | null;
   /** Of the request that is being read, from how many workers it came. */
   private hops: number;
 
@@ -80,6 +90,9 @@ export class HandOver {
     this.number = 0;
     this.timer = null;
     this.answerLimitMs = options.answerLimitMs ?? ANSWER_LIMIT_MS;
+    this.taken = [];
+    this.refused = [];
+    this.answering = null;
     this.hops = 0;
     gateway.handOver = (connection, slot, bytes) => this.giveRequest(connection, slot, bytes);
   }
@@ -171,8 +184,12 @@ export class HandOver {
     }
   }
 
-  /** The primary says what became of one that was given. */
-  onOutcome(number: number, outcome: HandOverOutcome): void {
+  /** The primary says what became of some that were given. */
+  onOutcomes(numbers: readonly number[], outcome: HandOverOutcome): void {
+    for (const number of numbers) this.onOutcome(number, outcome);
+  }
+
+  private onOutcome(number: number, outcome: HandOverOutcome): void {
     const given = this.inFlight.get(number);
     if (given === undefined) return;
     this.inFlight.delete(number);
@@ -197,7 +214,18 @@ export class HandOver {
     const taken = wire !== null && this.takeIn(cargo, wire);
     if (taken) this.gateway.counters.movedIn++;
     else wire?.destroy();
-    this.options.send({ type: 'taken', number, taken });
+    (taken ? this.taken : this.refused).push(number);
+    if (this.taken.length + this.refused.length >= ANSWERS_AT_ONCE) this.answer();
+    else this.answering ??= setTimeout(() => this.answer(), ANSWERS_WAIT_MS);
+  }
+
+  private answer(): void {
+    if (this.answering !== null) clearTimeout(this.answering);
+    const { taken, refused } = this;
+    this.answering = null;
+    this.taken = [];
+    this.refused = [];
+    this.options.send({ type: 'taken', taken, refused });
   }
 
   private takeIn(cargo: Cargo, wire: Wire): boolean {

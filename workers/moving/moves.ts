@@ -78,7 +78,7 @@ export class Moves {
     descriptor: Descriptor | null,
   ): void {
     if (message.type === 'take') this.handOver.take(message.number, message.cargo, descriptor);
-    else if (message.type === 'handed-over') this.handOver.onOutcome(message.number, message.outcome);
+    else if (message.type === 'handed-over') this.handOver.onOutcomes(message.numbers, message.outcome);
     else if (message.step.kind === 'offer') this.taker.onOffer(message.batch, message.step.states);
     else if (message.step.kind === 'session') this.taker.onSession(message.batch, message.step);
     else if (message.step.kind === 'over') this.taker.onOver(message.batch);

@@ -44,7 +44,7 @@ describe('a request that nobody is there to take', () => {
     const [given] = sent;
     if (given?.type !== 'hand-over' || given.cargo.kind !== 'request') assert.fail();
     assert.match(Buffer.from(given.cargo.bytes).toString(), /healthz/, 'the other worker would have had all of it');
-    handOver.onOutcome(given.number, 'nobody');
+    handOver.onOutcomes([given.number], 'nobody');
     client.write('GET /nowhere HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n');
     await client.end();
     assert.deepEqual(

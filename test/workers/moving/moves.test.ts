@@ -15,6 +15,7 @@ import { Admission } from '../../../workers/admission.ts';
 import { Connection } from '../../../workers/connection.ts';
 import { drain } from '../../../workers/drain.ts';
 import type { Gateway } from '../../../workers/gateway.ts';
+import { ANSWERS_AT_ONCE } from '../../../workers/moving/hand-over.ts';
 import { Moves } from '../../../workers/moving/moves.ts';
 import type { Wire } from '../../../workers/wire/wire.ts';
 import { waitUntil } from '../../harness/wait.ts';
@@ -124,7 +125,7 @@ class Rig {
     const to = from === this.giver ? this.taker : this.giver;
     if (message.type === 'batch') this.batches.pass(from, message.batch, message.step, to);
     else if (message.type === 'hand-over') this.handOvers.pass(from, message.number, to, message.cargo, descriptor);
-    else if (message.type === 'taken') this.handOvers.taken(from, message.number, message.taken);
+    else if (message.type === 'taken') this.handOvers.taken(from, message.taken, message.refused);
   }
 
   /** What the giver's broker was given comes back to both, as from any broker. */
@@ -291,19 +292,33 @@ describe('a worker that is to give everything away', () => {
 });
 
 describe('a step of a move that is cut', () => {
-  it('the primary says nothing of a descriptor: that one is closed, the rest move, and the move ends', async () => {
-    for (const word of ['hand-over', 'handed-over']) {
+  it('a descriptor does not come to the primary: that one is closed, the rest move, and the move ends', async () => {
+    const rig = new Rig();
+    let left = 1;
+    rig.cut = (said) => said === 'hand-over' && left-- > 0;
+    rig.connect(40);
+    assert.equal((await rig.give()).moved, 39);
+    assert.deepEqual(closedOf(rig.giver.gateway), ['lost']);
+    assert.equal(rig.giver.admission.heldCount, 0);
+  });
+
+  for (const word of ['taken', 'handed-over']) {
+    it(`${word}: those that it was said of are closed, the rest move, and the move ends`, async () => {
       const rig = new Rig();
       let left = 1;
       const once = (said: string): boolean => said === word && left-- > 0;
-      if (word === 'hand-over') rig.cut = once;
+      if (word === 'taken') rig.cut = once;
       else rig.giver.cut = once;
-      rig.connect(5);
-      assert.equal((await rig.give()).moved, 4);
-      assert.deepEqual(closedOf(rig.giver.gateway), ['lost']);
-      assert.equal(rig.giver.admission.heldCount, 0);
-    }
-  });
+      rig.connect(40);
+      const { moved } = await rig.give();
+      const lost = closedOf(rig.giver.gateway);
+      assert.ok(lost.length >= 1 && lost.length <= ANSWERS_AT_ONCE, `${lost.length} are lost`);
+      assert.ok(lost.every((reason) => reason === 'lost'));
+      assert.equal(moved, 40 - lost.length);
+      assert.equal(rig.giver.open.length, 0);
+      assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
+    });
+  }
 
   for (const word of ['offer', 'accepted', 'fenced']) {
     it(`${word}: the giver goes on, and a later pass moves them`, async () => {
@@ -336,19 +351,15 @@ describe('a step of a move that is cut', () => {
     rig.check({ giver: 5, taker: 0 });
   });
 
-  it('the descriptor does not come to the taker, or its answer does not come back: that one is closed, the rest move', async () => {
-    for (const word of ['take', 'taken']) {
-      const rig = new Rig();
-      let left = 1;
-      const once = (said: string): boolean => said === word && left-- > 0;
-      if (word === 'take') rig.taker.cut = once;
-      else rig.cut = once;
-      rig.connect(5);
-      assert.equal((await rig.give()).moved, 4);
-      assert.deepEqual(closedOf(rig.giver.gateway), ['lost']);
-      assert.equal(rig.giver.open.length, 0);
-      assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
-    }
+  it('a descriptor does not come to the taker: that one is closed, the rest move', async () => {
+    const rig = new Rig();
+    let left = 1;
+    rig.taker.cut = (said) => said === 'take' && left-- > 0;
+    rig.connect(5);
+    assert.equal((await rig.give()).moved, 4);
+    assert.deepEqual(closedOf(rig.giver.gateway), ['lost']);
+    assert.equal(rig.giver.open.length, 0);
+    assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
   });
 
   it('the taker has no room: they stay', async () => {
