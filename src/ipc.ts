@@ -26,6 +26,8 @@ export interface Assignment {
   connectionLimit: number;
   /** Null for no TLS. */
   tls: TlsIdentity | null;
+  /** Whether it was forked with an end of a descriptor link. */
+  descriptorLink: boolean;
 }
 
 /**
@@ -36,7 +38,7 @@ export interface Descriptor {
   close(): void;
 }
 
-/** What goes with a descriptor from one worker to another. */
+/** What goes with a descriptor from one worker to another, by the channel or, of held connections, by src/descriptor-link.ts. */
 export type Cargo = CargoOfKind & {
   /** The address that the giver knows its client by; '' where it keeps none. The descriptor may have come from a proxy. */
   client: string;

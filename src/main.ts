@@ -18,6 +18,7 @@ import { Commands } from './primary/commands.ts';
 import { type Configuration, readConfiguration, takeOver } from './primary/configuration.ts';
 import { Fleet } from './primary/fleet.ts';
 import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
+import { LinkPairs } from './primary/link-pairs.ts';
 import { Metrics } from './primary/metrics.ts';
 import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
@@ -63,6 +64,8 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
 
   const table = new WorkerTable(config.workers);
   const front = await stickyFront(config, limits.perWorker, table, log);
+  const pairs = new LinkPairs(log);
+  await pairs.keep(config.workers);
   const supervisor = new Supervisor({
     exec: fileURLToPath(new URL('../workers/main.js', import.meta.url)),
     execArgv: [...WORKER_FLAGS, ...process.execArgv],
@@ -72,6 +75,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     table,
     relay: new Relay(log, undefined, config.historyLimitBytes),
     front,
+    pairs,
     log,
   });
   const fleet = new Fleet(supervisor, table, () => reread(config, log), log);

@@ -34,6 +34,7 @@ const ON_EVERY_MAJOR = [
   'test/end-to-end/websocket.test',
   'test/primary/hand-overs',
   'test/primary/public-socket',
+  'test/src/descriptor-link',
 ];
 
 /**

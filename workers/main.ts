@@ -9,8 +9,9 @@ import type { Config } from '../config/config.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { MemoryBroker } from '../src/broker/memory.ts';
 import { RelayLink, workerEnd } from '../src/broker/relay-link.ts';
+import { DescriptorLink, openWorkerEnd, packCargo, unpackCargo } from '../src/descriptor-link.ts';
 import { errorText } from '../src/errors.ts';
-import type { Assignment, Descriptor, TlsIdentity, ToPrimary, ToWorker } from '../src/ipc.ts';
+import type { Assignment, Cargo, Descriptor, TlsIdentity, ToPrimary, ToWorker } from '../src/ipc.ts';
 import { createLog, type Log } from '../src/log.ts';
 import { portToPrimary } from '../src/primary-port.ts';
 import { Admission } from './admission.ts';
@@ -122,7 +123,10 @@ async function run(assignment: Assignment): Promise<void> {
     (room) => send({ type: 'room', room }),
   );
   const adoptHere = (descriptor: Descriptor): Wire => adopt(descriptor, wire.kind);
-  moves = new Moves(here, admission, { send: primary.send, adopt: adoptHere });
+  const link = assignment.descriptorLink ? linkToPrimary(log) : null;
+  const sendHeld = (slot: number, number: number, cargo: Cargo, descriptor: Descriptor): boolean =>
+    link?.send(slot, number, packCargo(cargo), descriptor) === true;
+  moves = new Moves(here, admission, { send: primary.send, sendHeld, adopt: adoptHere });
   reporter = new Reporter(here, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
   admission.setLast(isLast);
   if (config.accept === 'sticky') intake = new StickyIntake(here, admission, send);
@@ -140,6 +144,20 @@ async function run(assignment: Assignment): Promise<void> {
   };
   send({ type: 'ready', ...address, wire: wire.kind, wireWhy: wire.why });
   send({ type: 'broker', state: broker.state });
+}
+
+/** What comes by it goes the way of messages. Null where this Node does not offer it. */
+function linkToPrimary(log: Log): DescriptorLink | null {
+  const pipe = openWorkerEnd();
+  if (pipe === null) return null;
+  return new DescriptorLink(
+    pipe,
+    (_slot, number, body, descriptor) =>
+      moves?.onMessage({ type: 'take', number, cargo: unpackCargo(body) }, descriptor),
+    (fault) => {
+      if (fault !== null) log.error('what came with a descriptor is no frame', { fault });
+    },
+  );
 }
 
 async function wireFor(config: Config, tls: boolean): Promise<WireChoice> {

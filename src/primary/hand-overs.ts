@@ -15,8 +15,8 @@ const DEADLINE_MS = 5_000;
 /** A worker as a giver or taker. */
 export interface Party {
   send(message: ToWorker): void;
-  /** False when the channel is gone and nothing was sent. */
-  sendDescriptor(message: ToWorker, descriptor: Descriptor): boolean;
+  /** Has it take a connection, whose cargo is packed where it came so. False when nothing was sent. */
+  give(number: number, cargo: Cargo | Buffer, descriptor: Descriptor): boolean;
 }
 
 interface HandOver {
@@ -31,6 +31,8 @@ interface HandOver {
 export class HandOvers {
   readonly #deadlineMs: number;
   readonly #underWay = new Map<number, HandOver>();
+  /** What is to be done when nothing of a giver that is gone is under way any more. */
+  readonly #afterwards = new Map<Party, () => void>();
   #number = 0;
 
   constructor(deadlineMs: number = DEADLINE_MS) {
@@ -47,9 +49,9 @@ export class HandOvers {
    * @param taker Null when there is nobody who could take it.
    * @param descriptor Null when it did not arrive here; the giver has its own still.
    */
-  pass(giver: Party, given: number, taker: Party | null, cargo: Cargo, descriptor: Descriptor | null): void {
+  pass(giver: Party, given: number, taker: Party | null, cargo: Cargo | Buffer, descriptor: Descriptor | null): void {
     const number = ++this.#number;
-    if (taker === null || descriptor === null || !taker.sendDescriptor({ type: 'take', number, cargo }, descriptor)) {
+    if (taker === null || descriptor === null || !taker.give(number, cargo, descriptor)) {
       descriptor?.close();
       answer(giver, [given], taker === null ? 'nobody' : 'returned');
       return;
@@ -67,6 +69,20 @@ export class HandOvers {
   /** A worker's process is gone: what was on its way to it is lost, what it gave arrives or does not, and nobody asks. */
   leave(party: Party): void {
     this.#endAll([...this.#underWay.keys()].filter(this.#isOf(party)), 'lost');
+  }
+
+  /** Calls back once nothing that `giver` gave is under way any more: descriptors and messages do not wait for each other. */
+  afterLast(giver: Party, then: () => void): void {
+    this.#afterwards.set(giver, then);
+    this.#lookAfter(giver);
+  }
+
+  #lookAfter(giver: Party): void {
+    const then = this.#afterwards.get(giver);
+    if (then === undefined) return;
+    for (const handOver of this.#underWay.values()) if (handOver.giver === giver) return;
+    this.#afterwards.delete(giver);
+    then();
   }
 
   #isOf(party: Party): (number: number) => boolean {
@@ -88,7 +104,10 @@ export class HandOvers {
       if (givens === undefined) ended.set(giver, [givenNumber]);
       else givens.push(givenNumber);
     }
-    for (const [giver, givens] of ended) answer(giver, givens, outcome);
+    for (const [giver, givens] of ended) {
+      answer(giver, givens, outcome);
+      this.#lookAfter(giver);
+    }
   }
 }
 

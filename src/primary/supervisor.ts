@@ -20,6 +20,7 @@ import { Batches } from './batches.ts';
 import { findFreePort } from './free-port.ts';
 import { HandOvers } from './hand-overs.ts';
 import { appointLast } from './last.ts';
+import type { LinkPairs } from './link-pairs.ts';
 import { PublicSocket } from './public-socket.ts';
 import type { Relay } from './relay.ts';
 import { clearTimer, makeSlot, type Slot } from './slot.ts';
@@ -44,6 +45,8 @@ export interface SupervisorOptions {
   relay: Pick<Relay, 'join' | 'leave' | 'receive'>;
   /** What accepts in the workers' place; null, or none, where they accept themselves. */
   front?: Pick<StickyFront, 'join' | 'leave' | 'report'> | null;
+  /** For descriptor links; null, or none, where descriptors go by node:cluster's channel. */
+  pairs?: Pick<LinkPairs, 'take' | 'close'> | null;
   log: Log;
   /** For tests; the defaults are those of production. */
   readyDeadlineMs?: number;
@@ -159,6 +162,7 @@ export class Supervisor implements WorkerProcessOwner {
   killAll(): void {
     this.#state = 'stopped';
     this.#closeSocket();
+    this.#options.pairs?.close();
     for (const slot of this.#slots) clearTimer(slot);
     for (const worker of this.#processes()) worker.kill();
   }
@@ -225,6 +229,20 @@ export class Supervisor implements WorkerProcessOwner {
     this.#options.relay.receive(worker.row.life, kind, call, body);
   }
 
+  onDescriptor(
+    worker: WorkerProcess,
+    slot: number,
+    number: number,
+    cargo: Buffer,
+    descriptor: Descriptor | null,
+  ): void {
+    this.#handOvers.pass(worker, number, this.succession.takerFor(slot, worker), cargo, descriptor);
+  }
+
+  onDescriptorFault(worker: WorkerProcess, fault: string): void {
+    this.#options.log.error('a worker sent a descriptor with what is no frame', { worker: worker.id, fault });
+  }
+
   onLinkFault(worker: WorkerProcess, fault: string): void {
     this.#options.log.error('a worker sent the relay what is no frame', { worker: worker.id, fault });
   }
@@ -260,7 +278,8 @@ export class Supervisor implements WorkerProcessOwner {
 
   onSettled(worker: WorkerProcess): void {
     this.#options.table.settle(worker.row);
-    this.#batches.giverLeft(worker);
+    // Not before: a taker that hears that it is over takes no more.
+    this.#handOvers.afterLast(worker, () => this.#batches.giverLeft(worker));
   }
 
   // ---- starting
@@ -271,8 +290,8 @@ export class Supervisor implements WorkerProcessOwner {
   }
 
   #makeProcess(id: number, place: 'slot' | 'beside' = 'slot'): WorkerProcess {
-    const { table, front } = this.#options;
-    const worker = new WorkerProcess(table, id, this, place);
+    const { table, front, pairs } = this.#options;
+    const worker = new WorkerProcess(table, id, this, place, pairs?.take());
     if (front) worker.joinFront(front);
     return worker;
   }
@@ -291,6 +310,7 @@ export class Supervisor implements WorkerProcessOwner {
       config: { ...this.#config, port: this.#port },
       connectionLimit,
       tls: this.#tls,
+      descriptorLink: worker.descriptors !== null,
     };
     worker.send({ type: 'assign', assignment });
   }
@@ -428,6 +448,7 @@ export class Supervisor implements WorkerProcessOwner {
     if (this.#state === 'stopped') return 0;
     this.#state = 'stopping';
     this.#closeSocket();
+    this.#options.pairs?.close();
     this.#startOutcome?.reject(new LongwireError('unavailable', 'stopped before any worker was ready'));
     this.#startOutcome = null;
     for (const slot of this.#slots) {

@@ -9,8 +9,10 @@ import cluster, { type Worker } from 'node:cluster';
 import type { Config } from '../../config/config.ts';
 import type { FrameKind } from '../broker/relay-frames.ts';
 import { RELAY_LINK_FD, type RelayLink, STDIO_WITH_LINK } from '../broker/relay-link.ts';
+import { DESCRIPTOR_LINK_FD, DescriptorLink, unpackCargo } from '../descriptor-link.ts';
 import { errorText } from '../errors.ts';
-import type { Descriptor, ToPrimary, ToWorker } from '../ipc.ts';
+import type { Cargo, Descriptor, ToPrimary, ToWorker } from '../ipc.ts';
+import type { LinkPair } from './link-pairs.ts';
 import type { StickyFront } from './sticky-front.ts';
 import { linkToWorker } from './worker-link.ts';
 import type { WorkerRow, WorkerTable } from './worker-table.ts';
@@ -27,6 +29,10 @@ export interface WorkerProcessOwner {
   onMessage(worker: WorkerProcess, message: ToPrimary, descriptor: Descriptor | null): void;
   /** From the embedded broker's link; `body` is for the time of the call. */
   onFrame(worker: WorkerProcess, kind: FrameKind, call: number, body: Buffer): void;
+  /** A connection for the worker in `slot`, from the descriptor link; `cargo` is packed, and for the time of the call. */
+  onDescriptor(worker: WorkerProcess, slot: number, number: number, cargo: Buffer, descriptor: Descriptor | null): void;
+  /** What came by it is no frame. It is closed, and descriptors go by the channel from now on. */
+  onDescriptorFault(worker: WorkerProcess, fault: string): void;
   /** What came by the link is no frame. The link is closed, and the worker leaves because of it. */
   onLinkFault(worker: WorkerProcess, fault: string): void;
   onExit(worker: WorkerProcess, ending: Ending): void;
@@ -37,17 +43,27 @@ export class WorkerProcess {
   readonly row: WorkerRow;
   /** Of the embedded broker; null on another one, or where nothing was forked. */
   readonly link: RelayLink | null;
+  /** Null where there is none, and descriptors go by the channel. */
+  readonly descriptors: DescriptorLink | null;
   readonly #owner: WorkerProcessOwner;
   readonly #worker: Worker | null;
   #exited = false;
+  /** node:cluster's channel, and the descriptor link. */
   #closed = false;
+  #linkClosed: boolean;
 
   /** Forks for slot `id`, into it or beside the worker in it. Never throws: a fork that fails is an `onExit` to come. */
-  constructor(table: WorkerTable, id: number, owner: WorkerProcessOwner, place: 'slot' | 'beside' = 'slot') {
+  constructor(
+    table: WorkerTable,
+    id: number,
+    owner: WorkerProcessOwner,
+    place: 'slot' | 'beside' = 'slot',
+    pair: LinkPair | null = null,
+  ) {
     this.#owner = owner;
     let worker: Worker | null = null;
     try {
-      worker = cluster.fork();
+      worker = fork(pair);
     } catch (error) {
       setImmediate(() => this.#notStarted(errorText(error)));
     }
@@ -55,6 +71,8 @@ export class WorkerProcess {
     const pid = worker?.process.pid ?? null;
     this.row = place === 'slot' ? table.begin(id, pid) : table.beginBeside(id, pid);
     this.link = worker === null ? null : this.#linkTo(worker);
+    this.descriptors = pair === null ? null : this.#descriptorsBy(pair);
+    this.#linkClosed = pair === null;
     worker?.on('message', (message: ToPrimary, descriptor: unknown) =>
       this.#owner.onMessage(this, message, (descriptor ?? null) as Descriptor | null),
     );
@@ -75,7 +93,14 @@ export class WorkerProcess {
     if (this.#worker?.isConnected() === true) this.#worker.send(message, undefined, ignoreError);
   }
 
-  /** Sends a connection's descriptor along; false when the channel is gone and nothing was sent. Ours is ours to close. */
+  /** Has it take a connection. False when it is gone and nothing was sent. Our copy of the descriptor is ours to close. */
+  give(number: number, cargo: Cargo | Buffer, descriptor: Descriptor): boolean {
+    const packed = Buffer.isBuffer(cargo);
+    if (packed && this.descriptors?.send(0, number, cargo, descriptor) === true) return true;
+    return this.sendDescriptor({ type: 'take', number, cargo: packed ? unpackCargo(cargo) : cargo }, descriptor);
+  }
+
+  /** Sends a descriptor along by the channel; false when that is gone and nothing was sent. Ours is ours to close. */
   sendDescriptor(message: ToWorker, descriptor: Descriptor): boolean {
     if (this.#worker?.isConnected() !== true) return false;
     // The types name the objects that Node makes of descriptors; it takes the handle beneath them as well.
@@ -102,6 +127,18 @@ export class WorkerProcess {
     );
   }
 
+  #descriptorsBy({ ours }: LinkPair): DescriptorLink {
+    return new DescriptorLink(
+      ours,
+      (slot, number, cargo, descriptor) => this.#owner.onDescriptor(this, slot, number, cargo, descriptor),
+      (fault) => {
+        if (fault !== null) this.#owner.onDescriptorFault(this, fault);
+        this.#linkClosed = true;
+        this.#settle();
+      },
+    );
+  }
+
   #notStarted(error: string): void {
     this.#exit({ code: null, signal: null, error });
     this.#close();
@@ -122,7 +159,20 @@ export class WorkerProcess {
   }
 
   #settle(): void {
-    if (this.#exited && this.#closed) this.#owner.onSettled(this);
+    if (this.#exited && this.#closed && this.#linkClosed) this.#owner.onSettled(this);
+  }
+}
+
+/** The worker has its end of the pair then, and nobody else. */
+function fork(pair: LinkPair | null): Worker {
+  const stdio = [...(cluster.settings.stdio ?? [])].slice(0, DESCRIPTOR_LINK_FD);
+  while (pair !== null && stdio.length < DESCRIPTOR_LINK_FD) stdio.push('ignore');
+  if (pair !== null) stdio.push(pair.theirs);
+  cluster.setupPrimary({ stdio });
+  try {
+    return cluster.fork();
+  } finally {
+    pair?.theirs.destroy();
   }
 }
 

@@ -52,21 +52,25 @@ const namespaces = join(folder, 'namespaces.json');
 writeFileSync(namespaces, JSON.stringify({ default: { history_size: 100, history_ttl_seconds: 60 } }));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-async function setup(wire: string, broker: string, history: string) {
+/** Where this is no folder there are no descriptor links, and descriptors go by the channel. */
+const NO_FOLDER = '/nowhere/at/all';
+
+async function setup(wire: string, broker: string, history: string, way: string) {
   const redis = broker === 'redis' ? await startRedis() : null;
   const env: Record<string, string> = { LONGWIRE_WIRE: wire, LONGWIRE_KEEPALIVE_SECONDS: '60' };
   if (redis !== null) env.REDIS_URL = redis.url;
+  if (way === 'channel') env.TMPDIR = NO_FOLDER;
   if (history === 'with') env.LONGWIRE_NAMESPACES = namespaces;
   return { redis, gateway: await startGateway({ env }) };
 }
 
-for (const [wire, broker, history] of [
-  ['handle', 'memory', 'without'],
-  ['handle', 'redis', 'without'],
-  ['handle', 'redis', 'with'],
-  ['socket', 'memory', 'without'],
+for (const [wire, broker, history, way] of [
+  ['handle', 'memory', 'without', 'link'],
+  ['handle', 'redis', 'without', 'channel'],
+  ['handle', 'redis', 'with', 'link'],
+  ['socket', 'memory', 'without', 'link'],
 ] as const) {
-  describe(`connections move, ${wire} wire, ${broker} broker, ${history} history`, () => {
+  describe(`connections move, ${wire} wire, ${broker} broker, ${history} history, by the ${way}`, () => {
     let gateway: GatewayProcess;
     let redis: Awaited<ReturnType<typeof setup>>['redis'] = null;
     let clients: NumberedClient[] = [];
@@ -74,7 +78,7 @@ for (const [wire, broker, history] of [
     let idle: RawClient;
 
     before(async () => {
-      ({ gateway, redis } = await setup(wire, broker, history));
+      ({ gateway, redis } = await setup(wire, broker, history, way));
       clients = await openClients(gateway);
       publisher = new NumberedPublisher(gateway, CHANNELS);
       idle = new RawClient(gateway.publicPort);

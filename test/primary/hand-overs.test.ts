@@ -5,7 +5,7 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../config/load.ts';
-import type { Descriptor, ToWorker } from '../../src/ipc.ts';
+import type { Cargo, Descriptor, ToWorker } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { HandOvers } from '../../src/primary/hand-overs.ts';
 import { Relay } from '../../src/primary/relay.ts';
@@ -139,8 +139,8 @@ describe('the primary’s part', () => {
     const sent: { to: string; message: ToWorker }[] = [];
     const party = (name: string, connected = true) => ({
       send: (message: ToWorker) => void sent.push({ to: name, message }),
-      sendDescriptor: (message: ToWorker) => {
-        if (connected) sent.push({ to: name, message });
+      give: (number: number, cargo: Cargo | Buffer) => {
+        if (connected) sent.push({ to: name, message: { type: 'take', number, cargo: cargo as Cargo } });
         return connected;
       },
     });

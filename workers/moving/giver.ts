@@ -14,7 +14,7 @@
 // Bounds: `BATCH_SIZE` connections at a time, each step with a deadline. A connection that is not ready to go within
 // `READY_LIMIT_MS` (its outbox does not empty) goes on here.
 //
-// Cost: 0.2 ms of work a connection; each hears nothing for the time of a batch, some 20 ms.
+// Cost: 0.1 ms of work a connection; each hears nothing for the time of a batch, some 5 ms (docs/adr/0028).
 
 import { FENCE_CHANNEL } from '../../src/channel.ts';
 import type { NotMoved } from '../../src/close-reason.ts';

@@ -8,8 +8,8 @@
 // had it, or refused), this one goes on; nobody (there is no such worker), a request is read again here; lost (sent, never answered), the connection is closed, since the other may have served it.
 //
 // Bounds: `IN_FLIGHT_LIMIT` connections on their way, `WAITING_LIMIT` behind them with `WAITING_LIMIT_BYTES`, each for `DEADLINE_MS`
-// at most. node:child_process sends one descriptor at a time a channel and keeps the rest, and every message behind them,
-// waiting: what waits there is what the first limit bounds.
+// at most. Held connections go by the descriptor link (src/descriptor-link.ts) where there is one. On node:cluster's channel one descriptor
+// goes at a time, and the rest and every message behind them wait: what waits there is what the first limit bounds.
 
 import type { Cargo, CargoOfKind, Descriptor, HandOverOutcome, ToPrimary } from '../../src/ipc.ts';
 import type { Connection } from '../connection.ts';
@@ -18,7 +18,7 @@ import { pollEncoding } from '../transports/poll-encoder.ts';
 import type { Wire } from '../wire/wire.ts';
 import type { Movable } from './movable.ts';
 
-/** Enough to keep two channels busy (measured: 64 move 6,000 a second), few enough that other messages wait 10 ms. */
+/** Enough to keep both ways busy, few enough that on the channel other messages wait 20 ms. */
 const IN_FLIGHT_LIMIT = 64;
 /** A burst: all long polls of a worker that has some thousands come back at once after a broadcast. */
 const WAITING_LIMIT = 4_096;
@@ -42,6 +42,8 @@ const ANSWERS_WAIT_MS = 1;
 export interface HandOverOptions {
   /** Sends to the primary, with a descriptor for `hand-over`. */
   send(message: ToPrimary, descriptor?: Descriptor): void;
+  /** Sends a held connection by the descriptor link; false where there is none, and it must go the other way. */
+  sendHeld?: ((slot: number, number: number, cargo: Cargo, descriptor: Descriptor) => boolean) | undefined;
   /** Makes a wire of a descriptor that has come. */
   adopt(descriptor: Descriptor): Wire;
   /** A connection for that wire; null when there is no room. */
@@ -155,8 +157,10 @@ export class HandOver {
     this.inFlight.set(number, given);
     given.sentAtMs = performance.now();
     this.timer ??= setTimeout(() => this.lookForLost(), this.answerLimitMs).unref();
+    const { slot, cargo, descriptor } = given;
+    if (cargo.kind === 'held' && this.options.sendHeld?.(slot, number, cargo, descriptor) === true) return;
     // A channel that is gone takes this process with it.
-    this.options.send({ type: 'hand-over', to: given.slot, number, cargo: given.cargo }, given.descriptor);
+    this.options.send({ type: 'hand-over', to: slot, number, cargo }, descriptor);
   }
 
   /** Those that the primary has not answered are lost: the other worker may have them. */

@@ -5,7 +5,7 @@
 // other waits for its answers. Poll sessions go the same way before them, with the polls that wait. Those between two requests go as they are, descriptor and time left; those in the middle of one are
 // waited for. What does not go in several passes stays. While the broker is away nothing moves and nothing is given up.
 
-import type { CargoOfKind, Descriptor, Share, ToPrimary, ToWorker } from '../../src/ipc.ts';
+import type { Cargo, CargoOfKind, Descriptor, Share, ToPrimary, ToWorker } from '../../src/ipc.ts';
 import { notMovedIndex } from '../../src/stats.ts';
 import type { Admission } from '../admission.ts';
 import { Connection } from '../connection.ts';
@@ -27,6 +27,8 @@ const DEADLINE_MS = 10_000;
 export interface MovesOptions {
   send(message: ToPrimary, descriptor?: Descriptor): void;
   adopt(descriptor: Descriptor): Wire;
+  /** See hand-over.ts. */
+  sendHeld?: (slot: number, number: number, cargo: Cargo, descriptor: Descriptor) => boolean;
   /** For tests; see giver.ts and above. */
   stepLimitMs?: number;
   vainLimitMs?: number;
@@ -49,7 +51,7 @@ export class Moves {
   constructor(
     gateway: Gateway,
     admission: Admission,
-    { send, adopt, stepLimitMs, vainLimitMs, answerLimitMs }: MovesOptions,
+    { send, adopt, sendHeld, stepLimitMs, vainLimitMs, answerLimitMs }: MovesOptions,
   ) {
     const admit = (wire: Wire): Connection | null => admission.adopt(wire);
     this.gateway = gateway;
@@ -57,6 +59,7 @@ export class Moves {
     this.handOver = new HandOver(gateway, {
       send,
       adopt,
+      sendHeld,
       admit,
       takeHeld: (cargo, wire) => this.taker.take(cargo, wire),
       answerLimitMs,

@@ -1,5 +1,6 @@
 // What Node does not document and `HandleWire` needs: the TCP handle beneath `net.Socket`, its write requests and the
-// array through which its results come back. The only file that names them; checked on Node 20, 22, 24 and 26.
+// array through which its results come back. The only file that names them, as
+// src/descriptor-link.ts is for pipes; checked on Node 20, 22, 24 and 26.
 //
 // `process.binding` is deprecated (documentation only, DEP0111) and throws under `--permission`; `loadInternals` says so
 // as text instead of throwing, and `probe.ts` then proves what it found on a live loopback connection before it is used.

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Config } from '../../../config/config.ts';
 import { NO_NAMESPACES } from '../../../config/namespaces.ts';
-import type { Descriptor, ToPrimary, ToWorker } from '../../../src/ipc.ts';
+import type { Cargo, Descriptor, ToPrimary, ToWorker } from '../../../src/ipc.ts';
 import { Batches } from '../../../src/primary/batches.ts';
 import { HandOvers, type Party } from '../../../src/primary/hand-overs.ts';
 import { Publication } from '../../../src/publication.ts';
@@ -62,9 +62,10 @@ class Worker implements Party {
     }
   }
 
-  sendDescriptor(message: ToWorker, descriptor: Descriptor): boolean {
-    if (this.cut(message.type)) return true;
-    if (message.type === 'take') queueMicrotask(() => this.moves.onMessage(message, descriptor));
+  give(number: number, cargo: Cargo | Buffer, descriptor: Descriptor): boolean {
+    assert.ok(!Buffer.isBuffer(cargo));
+    if (this.cut('take')) return true;
+    queueMicrotask(() => this.moves.onMessage({ type: 'take', number, cargo }, descriptor));
     return true;
   }
 
