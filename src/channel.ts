@@ -12,8 +12,11 @@ export const RESERVED_PREFIX = ':';
 /** What fences travel on: a publication there is the id of a batch of connections that move (workers/moving/). */
 export const FENCE_CHANNEL = `${RESERVED_PREFIX}fence`;
 
-/** What orders to all workers travel on (workers/disconnects.ts). */
+/** What one worker says to all of them travels on (workers/commands.ts). */
 export const COMMAND_CHANNEL = `${RESERVED_PREFIX}command`;
+
+/** And what they answer that one. */
+export const ANSWER_CHANNEL = `${RESERVED_PREFIX}answer`;
 
 /** What carries a mark of the history (longwire.lua): a publication with a place and nothing else. */
 export const MARK_CHANNEL = `${RESERVED_PREFIX}mark`;

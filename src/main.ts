@@ -5,7 +5,6 @@
 // gateway cannot start (port taken, workers that fail), 70 for a fault of our own, 78 for a fault in the configuration
 // (EX_SOFTWARE and EX_CONFIG of sysexits.h), 128 + n when a second signal n cut the drain short.
 
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/config.ts';
@@ -28,6 +27,7 @@ import { Supervisor } from './primary/supervisor.ts';
 import { logCertificate, tlsReloader } from './primary/tls.ts';
 import { LOOK_MS, Watch } from './primary/watch.ts';
 import { type WorkerRow, WorkerTable } from './primary/worker-table.ts';
+import { readVersion } from './version.ts';
 
 /** Most connections that one worker gives away by itself at a time: half a second's worth of moving. */
 const REBALANCE_STEP = 1_024;
@@ -217,12 +217,4 @@ function endWithFault(log: Log, supervisor: Supervisor, thrown: unknown): void {
   log.error('fault in the primary', { error: errorText(thrown), stack: thrown instanceof Error ? thrown.stack : null });
   supervisor.killAll();
   process.exit(EXIT_INTERNAL);
-}
-
-/** From the package.json above the compiled file, wherever it was installed. */
-function readVersion(): string {
-  const manifest: { version?: unknown } = JSON.parse(
-    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-  );
-  return String(manifest.version);
 }

@@ -35,12 +35,8 @@ export function encodeOrder(order: DisconnectOrder): Buffer {
   return Buffer.from(JSON.stringify({ disconnect: order }));
 }
 
-/** Does what a publication on COMMAND_CHANNEL says; false where it says nothing that is known here. */
-export function obey(holders: Holders, payload: Buffer): boolean {
-  const order = readOrder(payload);
-  if (order === null) return false;
+export function obey(holders: Holders, order: DisconnectOrder): void {
   closeAll(holders, order, RETRIES);
-  return true;
 }
 
 function closeAll(holders: Holders, order: DisconnectOrder, retries: number): void {
@@ -59,16 +55,16 @@ function find({ hub, presence }: Holders, { channel, client, user, except = [] }
   });
 }
 
-/** What other versions of the gateway, or nobody that we know, have said is passed over. */
-function readOrder(payload: Buffer): DisconnectOrder | null {
-  try {
-    const { channel, client, user, except = [], reason, reconnect } = JSON.parse(payload.toString()).disconnect;
-    const given: unknown[] = [channel, client, user].filter((each) => each !== undefined);
-    const sound = given.length > 0 && [...given, ...except].every((each) => typeof each === 'string');
-    return sound && typeof reason === 'string' && typeof reconnect === 'boolean'
-      ? { channel, client, user, except, reason, reconnect }
-      : null;
-  } catch {
-    return null;
-  }
+/** Null for what other versions of the gateway, or nobody that we know, have said. */
+export function readOrder(said: unknown): DisconnectOrder | null {
+  const { channel, client, user, except = [], reason, reconnect } = Object(said) as Record<string, unknown>;
+  if (!isName(channel) || !isName(client) || !isName(user)) return null;
+  if (channel === undefined && client === undefined && user === undefined) return null;
+  if (!Array.isArray(except) || !except.every((each) => typeof each === 'string')) return null;
+  if (typeof reason !== 'string' || typeof reconnect !== 'boolean') return null;
+  return { channel, client, user, except, reason, reconnect };
+}
+
+function isName(value: unknown): value is string | undefined {
+  return value === undefined || typeof value === 'string';
 }

@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts';
 import { NamespaceTable } from '../config/namespaces.ts';
 import type { Broker, BrokerReceiver } from '../src/broker/broker.ts';
 import { Seldom } from '../src/broker/seldom.ts';
-import { COMMAND_CHANNEL, FENCE_CHANNEL } from '../src/channel.ts';
+import { ANSWER_CHANNEL, COMMAND_CHANNEL, FENCE_CHANNEL } from '../src/channel.ts';
 import type { Rejection } from '../src/close-reason.ts';
 import type { HistoryState } from '../src/history.ts';
 import type { Log } from '../src/log.ts';
@@ -15,13 +15,14 @@ import { Publication } from '../src/publication.ts';
 import { type BrokerState, type Counters, emptyCounters, rejectionIndex, TRANSPORTS } from '../src/stats.ts';
 import { digestKey } from './api/key.ts';
 import { type Clients, clientsFor } from './clients.ts';
+import { takeCommand } from './commands.ts';
 import { Conflation } from './conflation.ts';
 import { Cors } from './cors.ts';
-import { obey } from './disconnects.ts';
 import { HeadParser } from './http/head-parser.ts';
 import { Hub } from './hub.ts';
 import { KeptBack } from './moving/kept-back.ts';
 import type { HandOverFunction } from './moving/movable.ts';
+import { Nodes } from './nodes/nodes.ts';
 import type { PollLimits } from './poll/parts.ts';
 import { PollSessions } from './poll/sessions.ts';
 import { Presence, RENEWAL_TICK_MS } from './presence/presence.ts';
@@ -59,6 +60,7 @@ export class Gateway implements BrokerReceiver {
   readonly stallMs: number;
   readonly outboxLimitBytes: number;
   broker: Broker;
+  readonly nodes: Nodes;
   /** `Publication.order` of the last one: how many were broadcast so far, fences and gaps included. */
   order: number;
   /** Memory of requests that are not over, all connections together: see PENDING_LIMIT_BYTES. */
@@ -122,6 +124,7 @@ export class Gateway implements BrokerReceiver {
       : null;
     this.history = this.namespaces.hasHistory ? new WorkerHistory(this) : null;
     this.broker = makeBroker(this);
+    this.nodes = new Nodes(this, slot);
     this.hub.onBehind = (behind) => {
       if (behind) this.counters.brokerPauses++;
       this.broker.setPaused(behind);
@@ -166,7 +169,9 @@ export class Gateway implements BrokerReceiver {
       // While some publications are held back there is no place that a fence could mark: its batch is called off.
       if (history?.line.holding !== true) this.onFence(publication.payload.toString('latin1'), ++this.order);
     } else if (publication.channel === COMMAND_CHANNEL) {
-      if (!obey(this, publication.payload)) this.seldom.say('warn', 'command', 'an order was not understood');
+      if (!takeCommand(this, publication.payload)) this.seldom.say('warn', 'command', 'a command was not understood');
+    } else if (publication.channel === ANSWER_CHANNEL) {
+      this.nodes.takeAnswer(publication.payload);
     } else if (history !== null && (publication.offset > 0 || history.has(publication.channel))) {
       history.line.take(publication);
     } else {
@@ -199,6 +204,7 @@ export class Gateway implements BrokerReceiver {
   }
 
   onState(state: BrokerState): void {
+    if (state === 'up') this.nodes.onUp();
     this.onBrokerState(state);
   }
 

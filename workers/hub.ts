@@ -110,6 +110,11 @@ export class Hub {
     return [...this.channels.keys()];
   }
 
+  /** How many hold each channel. Channels may come and go meanwhile. */
+  *counts(): IterableIterator<[string, number]> {
+    for (const [channel, holder] of this.channels) yield [channel, holder instanceof Crowd ? holder.subscribers : 1];
+  }
+
   /** Visits what waits in a channel for some of its subscribers, the one under way included. */
   forEachWaiting(channel: string, visit: (publication: Publication) => void): void {
     if (this.waiting === 0) return;

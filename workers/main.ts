@@ -14,6 +14,7 @@ import { errorText } from '../src/errors.ts';
 import type { Assignment, Cargo, Descriptor, TlsIdentity, ToPrimary, ToWorker } from '../src/ipc.ts';
 import { createLog, type Log } from '../src/log.ts';
 import { portToPrimary } from '../src/primary-port.ts';
+import { readVersion } from '../src/version.ts';
 import { Admission } from './admission.ts';
 import { drain } from './drain.ts';
 import { Gateway } from './gateway.ts';
@@ -133,6 +134,7 @@ async function run(assignment: Assignment): Promise<void> {
 
   await broker.start();
   here.start();
+  here.nodes.start(readVersion());
   if (config.redisUrl !== '') collectLeftovers();
   const address = await admission.start();
   intake?.start();
@@ -179,7 +181,7 @@ async function give({ operation, shares, leave: leaving }: Extract<ToWorker, { t
 async function stop(gateway: Gateway, seconds: number): Promise<void> {
   admission?.stop();
   await drain(gateway, seconds, () => admission?.heldCount ?? 0);
-  await gateway.presence.stop();
+  await Promise.all([gateway.presence.stop(), gateway.nodes.stop()]);
   await gateway.broker.stop();
   reporter?.report();
   // Not `exit`: the last report must be out first; `disconnect` waits for it, and then nothing keeps the process.

@@ -16,7 +16,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { type Namespaces, NamespaceTable, NO_NAMESPACES } from '../../config/namespaces.ts';
-import { COMMAND_CHANNEL, channelFault, FENCE_CHANNEL, RESERVED_PREFIX } from '../channel.ts';
+import { ANSWER_CHANNEL, COMMAND_CHANNEL, channelFault, FENCE_CHANNEL, RESERVED_PREFIX } from '../channel.ts';
 import { errorText, LongwireError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Position } from '../position.ts';
@@ -37,6 +37,8 @@ const START_DEADLINE_MS = 3_000;
 
 /** Publications with history in one command: Redis is busy with it for half a millisecond. */
 const FUNCTION_RUN = 64;
+
+const OWN_CHANNELS = [FENCE_CHANNEL, COMMAND_CHANNEL, ANSWER_CHANNEL];
 
 const RESERVED_BYTE = RESERVED_PREFIX.charCodeAt(0);
 
@@ -66,11 +68,11 @@ export class RedisBroker implements Broker {
   readonly #envelopeChannel: string;
   readonly #storedChannel: string;
   readonly #presenceChannel: string;
+  /** Those that workers publish to each other on, by their names in Redis. */
+  readonly #ownChannels: ReadonlyMap<string, string>;
   readonly #presence: RedisPresence | null;
   readonly #namespaces: NamespaceTable;
   readonly #history: RedisHistory | null;
-  readonly #fenceChannel: string;
-  readonly #commandChannel: string;
   readonly #address: string;
   readonly #receiver: BrokerReceiver;
   readonly #log: Log;
@@ -102,8 +104,7 @@ export class RedisBroker implements Broker {
     this.#envelopeChannel = options.prefix + ENVELOPE_CHANNEL;
     this.#storedChannel = options.prefix + STORED_CHANNEL;
     this.#presenceChannel = options.prefix + PRESENCE_CHANNEL;
-    this.#fenceChannel = options.prefix + FENCE_CHANNEL;
-    this.#commandChannel = options.prefix + COMMAND_CHANNEL;
+    this.#ownChannels = new Map(OWN_CHANNELS.map((channel) => [options.prefix + channel, channel]));
     this.#address = address.text;
     this.#receiver = receiver;
     this.#log = log;
@@ -336,8 +337,8 @@ export class RedisBroker implements Broker {
 
   #receiveReserved(name: Buffer, payload: Buffer): void {
     const channel = name.toString();
-    if (channel === this.#fenceChannel) this.#receiver.onPublication(new Publication(FENCE_CHANNEL, payload));
-    if (channel === this.#commandChannel) this.#receiver.onPublication(new Publication(COMMAND_CHANNEL, payload));
+    const own = this.#ownChannels.get(channel);
+    if (own !== undefined) this.#receiver.onPublication(new Publication(own, payload));
     const decode = this.#decoderOf(channel);
     if (decode === null) return;
     const decoded = decode(payload);

@@ -12,6 +12,7 @@ import { type ApiMethod, runBatch } from './batch.ts';
 import { disconnect } from './disconnect.ts';
 import { history, historyRemove } from './history.ts';
 import { keyMatches } from './key.ts';
+import { channels, info } from './nodes.ts';
 import { presence, presenceStats } from './presence.ts';
 import { broadcast, publish } from './publish.ts';
 
@@ -23,6 +24,8 @@ const METHODS: Readonly<Record<string, ApiMethod>> = {
   presence,
   presence_stats: presenceStats,
   disconnect,
+  channels,
+  info,
 };
 
 /** Its answer has no `result` around it. */
