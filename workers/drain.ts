@@ -6,8 +6,8 @@
 // at the end of the window and a short grace for the last answers is closed. Resolves when nothing is held any more.
 
 import { Connection } from './connection.ts';
+import type { ConnectionState } from './connection-life.ts';
 import type { Gateway } from './gateway.ts';
-import type { ConnectionState } from './request-connection.ts';
 
 /** Where a connection waits for us. */
 const HELD: readonly ConnectionState[] = ['open', 'waiting'];
