@@ -36,6 +36,8 @@ export interface Config {
   /** The backend's key; `apiKeyMade` when it was made at start. */
   apiKey: string;
   apiKeyMade: boolean;
+  /** Whether an error of the API has a status that says so, or 200 and the error in its body alone. */
+  apiErrors: 'status' | 'body';
   /** Origins whose pages may read the streams: exact origins, or `*` alone for any; empty for none but our own. */
   corsOrigins: string[];
   heartbeatSeconds: number;

@@ -144,6 +144,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     apiKey(),
     "The backend's key, sent in X-API-Key. Empty: one is made at start and printed.",
   ),
+  apiErrors: knob(
+    'LONGWIRE_API_ERRORS',
+    'status',
+    oneOf('status', 'body'),
+    "Whether the API's errors have an HTTP status that says so, or 200 with the error in the body alone, as Centrifugo's. For libraries that read no body beside another status.",
+  ),
   corsOrigins: knob(
     'LONGWIRE_CORS_ORIGINS',
     '',

@@ -30,6 +30,7 @@ const ROUTES: readonly Route[] = [
   { path: '/ws/', methods: ['GET'], handle: handleWebSocket },
   { path: '/ws', methods: ['GET'], handle: handleWebSocket },
   { path: '/api/', methods: ['POST'], handle: handleApi },
+  { path: '/api', methods: ['POST'], handle: handleApi },
   { path: '/healthz', methods: ['GET', 'HEAD'], handle: handleHealth },
 ];
 

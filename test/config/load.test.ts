@@ -157,6 +157,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
       [`${KEY}ü`, /visible ASCII/],
     ],
   },
+  apiErrors: names('status', ['status', 'body']),
   corsOrigins: {
     initial: [],
     good: [

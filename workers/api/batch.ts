@@ -7,9 +7,9 @@
 
 import { LongwireError } from '../../src/errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { Params } from './params.ts';
+import { isObject, type Params } from './params.ts';
 
-const COMMAND_LIMIT = 1_000;
+export const COMMAND_LIMIT = 1_000;
 
 /** What a method does with the request's JSON object. Throws or rejects with LongwireError for all but success. */
 export type ApiMethod = (gateway: Gateway, params: Params) => Promise<object>;
@@ -50,8 +50,4 @@ async function replyTo(
     if (!(thrown instanceof LongwireError)) throw thrown;
     return thrown.toBody();
   }
-}
-
-function isObject(value: unknown): value is Params {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,7 +1,8 @@
 // `POST /api/{method}`: the backend's API, in the shape of Centrifugo's server API.
 //
 // The key is checked on the head, before a byte of the body is taken, so that whoever has no key cannot make the gateway
-// hold anything. Answers are `{"result":{…}}` with 200 or `{"error":{"code":…,"message":"…"}}` with the error's status.
+// hold anything. Answers are `{"result":{…}}` with 200 or `{"error":{"code":…,"message":"…"}}` with the error's status, or with 200
+// as well where LONGWIRE_API_ERRORS says so.
 
 import { LongwireError } from '../../src/errors.ts';
 import type { Exchange, ServedAnswer } from '../exchange.ts';
@@ -12,7 +13,9 @@ import { type ApiMethod, runBatch } from './batch.ts';
 import { disconnect } from './disconnect.ts';
 import { history, historyRemove } from './history.ts';
 import { keyMatches } from './key.ts';
+import { runLines } from './lines.ts';
 import { channels, info } from './nodes.ts';
+import { bodyText, parseObject } from './params.ts';
 import { presence, presenceStats } from './presence.ts';
 import { broadcast, publish } from './publish.ts';
 
@@ -32,6 +35,9 @@ const METHODS: Readonly<Record<string, ApiMethod>> = {
 const BATCH = 'batch';
 const NAMES = [...Object.keys(METHODS), BATCH].join(', ');
 
+/** Commands say themselves which methods they are. */
+const LINES = Symbol('lines');
+const LINES_PATH = '/api';
 const PREFIX_LENGTH = '/api/'.length;
 
 export function handleApi(exchange: Exchange, head: RequestHead): void {
@@ -46,52 +52,39 @@ export function handleApi(exchange: Exchange, head: RequestHead): void {
     exchange.reject(411, 'a call has a body, and says how long it is', 'malformed');
     return;
   }
-  const name = head.pathSlice(PREFIX_LENGTH);
-  exchange.readBody(head, gateway.config.bodyLimitBytes, (body) => call(gateway, name, body));
+  const method = head.pathEquals(LINES_PATH) ? LINES : head.pathSlice(PREFIX_LENGTH);
+  exchange.readBody(head, gateway.config.bodyLimitBytes, (body) => call(gateway, method, body));
 }
 
 /** Not async, so that a call which waits for the broker holds its answer alone and neither body nor parameters. */
-function call(gateway: Gateway, name: string | null, body: Buffer): Promise<ServedAnswer> {
+function call(gateway: Gateway, name: string | typeof LINES | null, body: Buffer): Promise<ServedAnswer> {
   try {
-    if (name === BATCH) return answerWith(gateway, runBatch(gateway, METHODS, parseParams(body)), false);
+    const text = bodyText(body);
+    if (name === LINES) return answerWith(gateway, runLines(gateway, METHODS, text), (lines) => lines);
+    if (name === BATCH) return answerWith(gateway, runBatch(gateway, METHODS, parseObject(text)), JSON.stringify);
     const method = name !== null && Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
     if (method === undefined) throw new LongwireError('method-not-found', `the methods are: ${NAMES}`);
-    return answerWith(gateway, method(gateway, parseParams(body)));
+    return answerWith(gateway, method(gateway, parseObject(text)), (result) => JSON.stringify({ result }));
   } catch (thrown) {
-    return answerWith(gateway, Promise.reject(thrown));
+    return answerWith(gateway, Promise.reject(thrown), JSON.stringify);
   }
 }
 
-async function answerWith(gateway: Gateway, outcome: Promise<object>, wrapped = true): Promise<ServedAnswer> {
+async function answerWith<Result>(
+  gateway: Gateway,
+  outcome: Promise<Result>,
+  write: (result: Result) => string,
+): Promise<ServedAnswer> {
   try {
-    const result = await outcome;
+    const body = write(await outcome);
     gateway.counters.apiSucceeded++;
-    return json(200, wrapped ? { result } : result);
+    return { status: 200, body, contentType: 'application/json' };
   } catch (thrown) {
     gateway.counters.apiFailed++;
     if (!(thrown instanceof LongwireError)) throw thrown;
-    return json(thrown.status, thrown.toBody());
+    const status = gateway.config.apiErrors === 'body' ? 200 : thrown.status;
+    return { status, body: JSON.stringify(thrown.toBody()), contentType: 'application/json' };
   }
 }
-
-function json(status: number, body: object): ServedAnswer {
-  return { status, body: JSON.stringify(body), contentType: 'application/json' };
-}
-
-function parseParams(body: Buffer): Record<string, unknown> {
-  let params: unknown;
-  try {
-    params = JSON.parse(utf8.decode(body));
-  } catch {
-    throw new LongwireError('bad-request', 'the body is not JSON in UTF-8');
-  }
-  if (typeof params !== 'object' || params === null || Array.isArray(params)) {
-    throw new LongwireError('bad-request', 'the body must be a JSON object');
-  }
-  return params as Record<string, unknown>;
-}
-
-/** Throws on bytes that are not UTF-8, where Buffer would replace them: a changed payload is a lost one. */
-const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 const UNAUTHORIZED = field('WWW-Authenticate', 'apikey realm="longwire"');
