@@ -90,6 +90,9 @@ export type BatchStep =
   /** No more descriptors come. Also said by the primary, when the giver is gone. */
   | { kind: 'over' };
 
+/** Beyond it slots are those of another primary, which takes over or has been taken over from; above every slot that a sid may name. */
+export const OTHER_SLOTS = 8_192;
+
 /** What a worker is told to give away, and what it says when that is over. */
 export interface Share {
   /** The worker's slot. */
@@ -155,7 +158,7 @@ export type ToWorker =
   | { type: 'batch'; batch: string; step: BatchStep }
   /** Give these shares of the connections away, then say `gave`; with `leave`, everything, then drain what is left and exit. */
   | { type: 'give'; operation: number; shares: Share[]; leave: { seconds: number } | null }
-  /** Whether the worker that was in this slot before still has connections and poll sessions. */
+  /** Whether another worker of this slot, the one before or the one to come, has poll sessions that this one has not. */
   | { type: 'predecessor'; present: boolean }
   /** Push a snapshot now, and not at the end of the second. */
   | { type: 'report' }

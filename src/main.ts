@@ -8,22 +8,28 @@
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/config.ts';
+import { RelayLink, workerEnd } from './broker/relay-link.ts';
 import { errorText } from './errors.ts';
 import type { TlsIdentity } from './ipc.ts';
 import { createLog, type Log } from './log.ts';
 import { AdminServer } from './primary/admin.ts';
 import { banner } from './primary/banner.ts';
 import { Commands } from './primary/commands.ts';
-import { type Configuration, readConfiguration, takeOver } from './primary/configuration.ts';
+import { type Configuration, inherit, readConfiguration, takeOver as takeOverConfig } from './primary/configuration.ts';
 import { Fleet } from './primary/fleet.ts';
+import { FormerPrimary } from './primary/former-primary.ts';
 import { readDescriptorLimit, shareConnections } from './primary/limits.ts';
 import { LinkPairs } from './primary/link-pairs.ts';
 import { Metrics } from './primary/metrics.ts';
+import { TAKE_OVER_FLAG } from './primary/next-primary.ts';
 import { checkReadiness } from './primary/readiness.ts';
 import { Relay } from './primary/relay.ts';
+import { Following } from './primary/relay-following.ts';
+import { Replacement } from './primary/replacement.ts';
 import { ServiceManager } from './primary/service-manager.ts';
 import type { StickyFront } from './primary/sticky-front.ts';
 import { Supervisor } from './primary/supervisor.ts';
+import { takeOver } from './primary/take-over.ts';
 import { logCertificate, tlsReloader } from './primary/tls.ts';
 import { LOOK_MS, Watch } from './primary/watch.ts';
 import { type WorkerRow, WorkerTable } from './primary/worker-table.ts';
@@ -43,19 +49,32 @@ const WORKER_FLAGS = ['--max-semi-space-size=1', '--single-threaded-gc', '--expo
 process.stdout.on('error', () => {});
 process.stderr.on('error', () => {});
 
-const { config, tls } = await configure();
+const former = process.argv.includes(TAKE_OVER_FLAG) ? await meetFormer() : null;
+const { config, tls } = await configure(former);
 const log = createLog(config.logLevel, 'primary');
-await run(config, tls, log);
+await run(config, tls, former, log);
+
+async function meetFormer(): Promise<FormerPrimary> {
+  try {
+    return await FormerPrimary.meet();
+  } catch (thrown) {
+    process.stderr.write(`${TAKE_OVER_FLAG}: ${errorText(thrown)}\n`);
+    process.exit(EXIT_CANNOT_START);
+  }
+}
 
 /** The configuration and what its files hold, or the end: all its faults at once, and exit code 78. */
-async function configure(): Promise<Configuration> {
-  const read = await readConfiguration(null);
-  if (!('fault' in read)) return read;
-  process.stderr.write(read.fault);
+async function configure(former: FormerPrimary | null): Promise<Configuration> {
+  const read = await readConfiguration(former?.inheritance.tls ?? null);
+  const found = former === null || 'fault' in read ? read : inherit(former.inheritance, read);
+  if (!('fault' in found)) return found;
+  // Where there is a former primary, that one tells the operator.
+  if (former === null) process.stderr.write(`${found.fault.trimEnd()}\n`);
+  else await former.failed(found.fault.trimEnd());
   process.exit(EXIT_CONFIG);
 }
 
-async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<void> {
+async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimary | null, log: Log): Promise<void> {
   const version = readVersion();
   const limits = shareConnections(config.maxConnections, config.workers, readDescriptorLimit());
   if (limits.warning !== null) log.warn(limits.warning);
@@ -63,6 +82,7 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
   if (tls !== null) logCertificate(log, 'TLS is on', tls);
 
   const table = new WorkerTable(config.workers);
+  const relay = new Relay(log, undefined, config.historyLimitBytes);
   const front = await stickyFront(config, limits.perWorker, table, log);
   const pairs = new LinkPairs(log);
   await pairs.keep(config.workers);
@@ -73,38 +93,61 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
     connectionLimit: limits.perWorker,
     tls,
     table,
-    relay: new Relay(log, undefined, config.historyLimitBytes),
+    relay,
     front,
     pairs,
+    inherited: former?.inherited ?? null,
     log,
   });
-  const fleet = new Fleet(supervisor, table, () => reread(config, log), log);
+  const manager = new ServiceManager(log);
+  const fleet: Fleet = new Fleet(
+    supervisor,
+    table,
+    () => reread(config, log),
+    log,
+    (operation) => replacement.run(operation, fleet.operations),
+  );
   const admin = new AdminServer({
     host: config.adminHost,
     port: config.adminPort,
     table,
-    metrics: new Metrics(table, {
-      version,
-      accept: config.accept,
-      broker: config.redisUrl === '' ? 'memory' : 'redis',
-    }),
-    readiness: () => checkReadiness(table, supervisor.stopping),
+    metrics: new Metrics(
+      table,
+      { version, accept: config.accept, broker: config.redisUrl === '' ? 'memory' : 'redis' },
+      (kind, outcome) => fleet.operations.endedCount(kind, outcome),
+    ),
+    readiness: () => checkReadiness(table, supervisor.stopping, replacement.nextServes),
     commands: new Commands(fleet, config.adminToken),
   });
+  const leave = (): void => {
+    log.info('another primary has taken over: this one leaves');
+    void admin.close().then(() => process.exit(0));
+  };
+  const replacement = new Replacement({ supervisor, table, relay, admin, manager, log, leave });
 
   const reloadTls = tlsReloader(config, tls, log, (identity) => supervisor.renewTls(identity));
   // Connections through TLS cannot move: a new certificate must not cost anybody his (docs/adr/0021).
-  const manager = new ServiceManager(log);
   process.on('SIGHUP', () => {
     if (tls !== null) reloadTls();
     else begin(log, 'SIGHUP', () => fleet.replace(false));
   });
   process.on('SIGTTIN', () => begin(log, 'SIGTTIN', () => fleet.scale((present) => present + 1)));
   process.on('SIGTTOU', () => begin(log, 'SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1))));
+  process.on('SIGUSR2', () => begin(log, 'SIGUSR2', () => fleet.replacePrimary()));
   startWatch(log, supervisor, fleet, table);
-  endOnSignals(log, supervisor, admin, front, manager);
+  endOnSignals(log, supervisor, admin, front, manager, replacement);
   endOnFaults(log, supervisor);
   try {
+    if (former !== null) {
+      const following = config.redisUrl === '' ? follow(relay, config, log) : null;
+      former.onWorker = ({ slot, message }, descriptor) => supervisor.other.receive(slot, message, descriptor);
+      supervisor.other.connect(former);
+      await admin.bind(former.adminSocketFor(config));
+      await following?.start();
+      await supervisor.start();
+      takeOver({ former, following, supervisor, table, admin, manager, operations: fleet.operations, log });
+      return;
+    }
     const adminPort = await admin.listen();
     const workers = await supervisor.start();
     const found = front === null ? workers : { ...workers, ...(await front.listen()) };
@@ -124,8 +167,27 @@ async function run(config: Config, tls: TlsIdentity | null, log: Log): Promise<v
   } catch (error) {
     if (supervisor.stopping) return; // a signal came first, and ends the process
     log.error('cannot start', { reason: errorText(error) });
+    await former?.failed(errorText(error));
     process.exit(EXIT_CANNOT_START);
   }
+}
+
+/** The embedded broker's link to the former primary. */
+function follow(relay: Relay, config: Config, log: Log): Following {
+  const link: RelayLink = new RelayLink(
+    workerEnd,
+    (kind, call, body) => following.receive(kind, call, body),
+    (fault) => {
+      if (fault === null) {
+        following.lead();
+        return;
+      }
+      log.error('what came from the former primary is no frame: this one ends', { fault });
+      process.exit(EXIT_INTERNAL);
+    },
+  );
+  const following = new Following(relay, link, 1_000 * config.presenceSeconds, log);
+  return following;
 }
 
 /** Begins an operation that nobody waits for; too many of them are refused. */
@@ -153,7 +215,7 @@ function startWatch(log: Log, supervisor: Supervisor, fleet: Fleet, table: Worke
 async function reread(running: Config, log: Log): Promise<{ config: Config } | { fault: string }> {
   const read = await readConfiguration(null);
   if ('fault' in read) return { fault: read.fault.trimEnd() };
-  const { config, waiting } = takeOver(running, read.config);
+  const { config, waiting } = takeOverConfig(running, read.config);
   if (waiting.length > 0)
     log.warn('some of the new configuration waits for a new primary', { names: waiting.join(' ') });
   return { config };
@@ -178,6 +240,7 @@ function endOnSignals(
   admin: AdminServer,
   front: StickyFront | null,
   manager: ServiceManager,
+  replacement: Replacement,
 ): void {
   let ending = false;
   const onSignal = (signal: 'SIGTERM' | 'SIGINT') => {
@@ -188,6 +251,7 @@ function endOnSignals(
     }
     ending = true;
     supervisor.announceStop();
+    replacement.stop();
     const { drainSeconds, drainDelaySeconds } = supervisor.config;
     log.info('shutting down', { signal, drainSeconds, drainDelaySeconds });
     manager.stopping();

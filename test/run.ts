@@ -28,12 +28,13 @@ const ON_EVERY_MAJOR = [
   'test/end-to-end/capacity',
   'test/end-to-end/lifecycle',
   'test/end-to-end/moving.test',
+  'test/end-to-end/primary-replacement',
   'test/end-to-end/sse.test',
   'test/end-to-end/sticky',
   'test/end-to-end/tls.test',
   'test/end-to-end/websocket.test',
   'test/primary/hand-overs',
-  'test/primary/public-socket',
+  'test/primary/bound-socket',
   'test/src/descriptor-link',
 ];
 

@@ -1,7 +1,7 @@
 // A worker process, from fork to exit: says hello, is told what to run on, opens its port, serves, drains, leaves.
 //
 // Signals are the primary's to answer: Ctrl-C, a service manager's SIGTERM and a terminal's SIGHUP reach the whole process
-// group, so a worker ignores all three and waits for word. When the primary is gone node:cluster ends the worker (no orphans).
+// group, and SIGUSR2 where somebody sends it to all, so a worker ignores them and waits for word. When the primary is gone node:cluster ends the worker (no orphans).
 
 import cluster from 'node:cluster';
 import type { Socket } from 'node:net';
@@ -29,6 +29,7 @@ import type { Wire } from './wire/wire.ts';
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});
+process.on('SIGUSR2', () => {});
 
 const primary = portToPrimary(process);
 const send = (message: ToPrimary): void => {

@@ -8,6 +8,9 @@
 //   placed        primary → worker   `call` was relayed; body: f64 offset for each of its publications, 0 for none.
 //   ask           worker → primary   of history and presence; body: JSON, see memory-questions.ts. Answered by `told`.
 //   told          primary → worker   body: u32 length of a JSON head · head · packed publications.
+//   follow        primary → primary  of one that is to take over: everything from now on. Answered by `kept` frames.
+//   kept          primary → primary  of what the history keeps; body: u32 length of a JSON head · head · packed publications.
+//   yield         primary → primary  the last frame of one that follows: it has the order from the answer on, `published`.
 // A further kind is a line in `KINDS` here and a case where the frames of its direction are taken.
 //
 // Bytes are written and read in place: a writer gathers frames in one buffer that serves again once the kernel has taken
@@ -16,14 +19,25 @@
 
 import { IN_FLIGHT_LIMIT_BYTES } from './calls.ts';
 
-export const KINDS = { publish: 1, publications: 2, published: 3, store: 4, placed: 5, ask: 6, told: 7 } as const;
+export const KINDS = {
+  publish: 1,
+  publications: 2,
+  published: 3,
+  store: 4,
+  placed: 5,
+  ask: 6,
+  told: 7,
+  follow: 8,
+  kept: 9,
+  yield: 10,
+} as const;
 
 export type FrameKind = keyof typeof KINDS;
 
 /** Takes one frame. `body` may be overwritten after the call. */
 export type FrameTaker = (kind: FrameKind, call: number, body: Buffer) => void;
 
-/** What a `told` frame's body begins with. */
+/** What the body of a `told` and of a `kept` frame begins with. */
 export const LENGTH_OF_HEAD_BYTES = 4;
 
 const LENGTH_BYTES = 4;

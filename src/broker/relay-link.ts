@@ -84,6 +84,21 @@ export class RelayLink implements FramePort {
     return behind || this.#socket.writableLength === 0;
   }
 
+  /** Resolves when the kernel has taken all that was sent, or nobody is there any more. */
+  drained(): Promise<void> {
+    if (this.#socket.destroyed || !this.#socket.writableNeedDrain) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#socket.once('drain', resolve).once('close', resolve);
+    });
+  }
+
+  /** Reads no further, or goes on. What the other end sends meanwhile waits there. */
+  setReading(on: boolean): void {
+    if (this.#socket.destroyed) return;
+    if (on) this.#socket.resume();
+    else this.#socket.pause();
+  }
+
   /** Lets go of the socket, and of what it has not sent. */
   destroy(): void {
     this.#destroyed = true;

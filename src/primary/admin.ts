@@ -11,6 +11,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { BlockList, isIP } from 'node:net';
 import { errorText, LongwireError } from '../errors.ts';
 import { TRANSPORTS } from '../stats.ts';
+import { BoundSocket } from './bound-socket.ts';
 import { COMMAND_PATHS, type CommandPath, type Commands } from './commands.ts';
 import type { Metrics } from './metrics.ts';
 import type { ReadinessReport } from './readiness.ts';
@@ -54,6 +55,7 @@ export class AdminServer {
   readonly #options: AdminOptions;
   readonly #server: Server;
   #boundToLoopback = true;
+  #socket: BoundSocket | null = null;
 
   constructor(options: AdminOptions) {
     this.#options = options;
@@ -73,18 +75,36 @@ export class AdminServer {
   }
 
   /**
-   * Begins to answer.
+   * Takes the address, without answering yet.
    *
+   * @param inherited What another primary has answered on until now.
    * @throws LongwireError `unavailable` when the address cannot be had; the text is for the operator.
    */
-  async listen(): Promise<{ address: string; port: number }> {
+  async bind(inherited: BoundSocket | null = null): Promise<void> {
     const { host, port } = this.#options;
+    try {
+      this.#socket = inherited ?? (await BoundSocket.open(host, port));
+    } catch (thrown) {
+      throw this.#fault(thrown);
+    }
+  }
+
+  #fault(thrown: unknown): LongwireError {
+    const { host, port } = this.#options;
+    const text = `the admin port ${host}:${port} cannot be had (${errorText(thrown)}); LONGWIRE_ADMIN_PORT moves it`;
+    return new LongwireError('unavailable', text, { cause: thrown });
+  }
+
+  /**
+   * Begins to answer.
+   *
+   * @throws as `bind`.
+   */
+  async listen(): Promise<{ address: string; port: number }> {
+    if (this.#socket === null) await this.bind();
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error) => {
-        const text = `the admin port ${host}:${port} cannot be had (${errorText(error)}); LONGWIRE_ADMIN_PORT moves it`;
-        reject(new LongwireError('unavailable', text, { cause: error }));
-      });
-      this.#server.listen({ host, port }, resolve);
+      this.#server.once('error', (error) => reject(this.#fault(error)));
+      this.#server.listen(this.#socket?.descriptor, resolve);
     });
     // From now on an error is one of accepting, ENFILE for example: it costs that connection, and must not cost the primary.
     this.#server.on('error', () => {});
@@ -93,6 +113,11 @@ export class AdminServer {
       throw new LongwireError('internal', 'the admin port has no address');
     this.#boundToLoopback = isLoopback(bound.address);
     return { address: bound.address, port: bound.port };
+  }
+
+  /** To be given to another primary; null before `bind`. */
+  get socket(): BoundSocket | null {
+    return this.#socket;
   }
 
   /** Stops answering; what is under way has half a second. */

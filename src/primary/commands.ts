@@ -3,6 +3,7 @@
 //   POST /workers/replace    {"atOnce": true}    each worker by a new one; without atOnce one after the other
 //   POST /workers/scale      {"workers": 4}      so many workers from now on
 //   POST /workers/rebalance                      evens out what they hold
+//   POST /primary/replace                        the primary itself, with all workers
 //
 // Each is answered 202 with its operation, which `GET /operations/{id}` shows until it is over and a while longer.
 //
@@ -17,21 +18,24 @@ import { facts, type Operation } from './operations.ts';
 
 const BODY_LIMIT_BYTES = 1_024;
 const WORKERS_LIMIT = 1_024;
+const NOTHING_TO_SAY = 'there is nothing to say in the body';
 
 export interface Reply {
   status: number;
   body: object;
 }
 
-export const COMMAND_PATHS = ['/workers/replace', '/workers/scale', '/workers/rebalance'] as const;
+export const COMMAND_PATHS = ['/workers/replace', '/workers/scale', '/workers/rebalance', '/primary/replace'] as const;
 export type CommandPath = (typeof COMMAND_PATHS)[number];
 
+type CommandedFleet = Pick<Fleet, 'operations' | 'replace' | 'scale' | 'rebalance' | 'replacePrimary'>;
+
 export class Commands {
-  readonly #fleet: Pick<Fleet, 'operations' | 'replace' | 'scale' | 'rebalance'>;
+  readonly #fleet: CommandedFleet;
   readonly #tokenDigest: Buffer | null;
 
   /** @param token LONGWIRE_ADMIN_TOKEN; '' for none. */
-  constructor(fleet: Pick<Fleet, 'operations' | 'replace' | 'scale' | 'rebalance'>, token: string) {
+  constructor(fleet: CommandedFleet, token: string) {
     this.#fleet = fleet;
     this.#tokenDigest = token === '' ? null : digest(token);
   }
@@ -77,7 +81,9 @@ export class Commands {
         return this.#fleet.scale(workers);
       }
       case '/workers/rebalance':
-        return Object.keys(given).length > 0 ? 'there is nothing to say in the body' : this.#fleet.rebalance();
+        return Object.keys(given).length > 0 ? NOTHING_TO_SAY : this.#fleet.rebalance();
+      case '/primary/replace':
+        return Object.keys(given).length > 0 ? NOTHING_TO_SAY : this.#fleet.replacePrimary();
     }
   }
 

@@ -9,6 +9,7 @@ import { formatFaults, loadConfig } from '../../config/load.ts';
 import type { TlsIdentity } from '../ipc.ts';
 import { readEnvironment } from './environment.ts';
 import { readNamespaces } from './namespaces-file.ts';
+import { type Inheritance, SHARED_FIELDS } from './primaries.ts';
 import { reusePortFault } from './reuse-port.ts';
 import { readTlsIdentity } from './tls.ts';
 
@@ -51,6 +52,21 @@ export async function readConfiguration(inService: TlsIdentity | null): Promise<
   const namespaces = readNamespaces(loaded.config);
   if ('faults' in namespaces) return { fault: formatFaults(namespaces.faults) };
   return { config: { ...loaded.config, channelOptions: namespaces.namespaces }, tls: tls.identity };
+}
+
+/** The configuration of a primary that takes over from another; or a text, why connections cannot go from one to the other. */
+export function inherit({ config: former, tls }: Inheritance, read: Configuration): Configuration | { fault: string } {
+  const fields = SHARED_FIELDS.filter((field) => former[field] !== read.config[field]).map(
+    (field) => KNOBS[field].environment,
+  );
+  if ((tls === null) !== (read.tls === null)) fields.push(KNOBS.tlsCert.environment);
+  if (fields.length > 0) {
+    return {
+      fault: `${fields.join(', ')} cannot change while connections go to another primary; that needs a restart`,
+    };
+  }
+  const key = read.config.apiKeyMade ? { apiKey: former.apiKey, apiKeyMade: former.apiKeyMade } : {};
+  return { config: { ...read.config, ...key }, tls: read.tls };
 }
 
 /**

@@ -2,6 +2,7 @@
 //
 //   replace    each worker by one with the code and the configuration that are now on disk, one after the other or all at once
 //   scale      to another number of them: new ones take their share, those that leave give theirs away
+//   replacePrimary   the primary too, and so all workers (replacement.ts)
 //   rebalance  from workers that hold more than their share to those that hold less
 //
 // Invariant: a step that fails ends the operation and leaves in service what is in service.
@@ -10,7 +11,7 @@ import type { Config } from '../../config/config.ts';
 import { LongwireError } from '../errors.ts';
 import type { Share } from '../ipc.ts';
 import type { Log } from '../log.ts';
-import { type Operation, Operations } from './operations.ts';
+import { type Operation, Operations, type Work } from './operations.ts';
 import type { Supervisor } from './supervisor.ts';
 import { heldBy } from './watch.ts';
 import type { WorkerTable } from './worker-table.ts';
@@ -27,12 +28,21 @@ export class Fleet {
   readonly #supervisor: Supervisor;
   readonly #table: WorkerTable;
   readonly #readConfig: ReadConfig;
+  readonly #replacePrimary: Work;
 
-  constructor(supervisor: Supervisor, table: WorkerTable, readConfig: ReadConfig, log: Log) {
+  /** @param replacePrimary Does what `replacePrimary` begins. */
+  constructor(
+    supervisor: Supervisor,
+    table: WorkerTable,
+    readConfig: ReadConfig,
+    log: Log,
+    replacePrimary: Work = noReplacement,
+  ) {
     this.operations = new Operations(log);
     this.#supervisor = supervisor;
     this.#table = table;
     this.#readConfig = readConfig;
+    this.#replacePrimary = replacePrimary;
   }
 
   /** Replaces every worker; `atOnce`, all at the same time, which is quicker and needs twice the memory. */
@@ -67,6 +77,11 @@ export class Fleet {
     operation.moved += moved;
     operation.stayed += stayed;
     operation.workersDone++;
+  }
+
+  /** Has another primary, with what is now on disk, take over from this one. */
+  replacePrimary(): Operation {
+    return this.operations.begin('replace-primary', this.#replacePrimary);
   }
 
   /** From now on so many workers, or so many as it is worked out from those there are when its turn has come. */
@@ -123,6 +138,10 @@ export class Fleet {
     const row = this.#table.rows[id - 1];
     return row === undefined ? 0 : heldBy(row);
   }
+}
+
+function noReplacement(): Promise<void> {
+  return Promise.reject(new LongwireError('unavailable', 'this primary cannot be replaced'));
 }
 
 /** As `Promise.all`, but an operation is not over before all its parts are, whatever becomes of one. */

@@ -66,6 +66,11 @@ export class HandOvers {
     this.#endAll(refused.filter(this.#isOf(taker)), 'returned');
   }
 
+  /** What became of some that were passed to a worker of another primary, as that one says. */
+  answered(taker: Party, numbers: readonly number[], outcome: HandOverOutcome): void {
+    this.#endAll(numbers.filter(this.#isOf(taker)), outcome);
+  }
+
   /** A worker's process is gone: what was on its way to it is lost, what it gave arrives or does not, and nobody asks. */
   leave(party: Party): void {
     this.#endAll([...this.#underWay.keys()].filter(this.#isOf(party)), 'lost');

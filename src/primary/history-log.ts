@@ -3,7 +3,8 @@
 // What the relay takes it numbers in passing and copies, packed as it is, into its channel's log. Positions, `top` and `floor`
 // are those of src/history.ts. Beyond `limitBytes` the channel that was published to longest ago loses its oldest publications
 // first, and when it has none left it is forgotten; `forgotten` is the highest top that was, so that whoever asks for a channel
-// that is not here has a gap unless they have come that far. The epoch is the primary's life.
+// that is not here has a gap unless they have come that far. The epoch is the first primary's life: one that takes over follows the
+// log of the former one, and has the same (relay-following.ts).
 //
 // Cost: a publication's packed bytes and about 100 more, a channel about 200.
 
@@ -29,6 +30,24 @@ interface ChannelLog {
   bytes: number;
 }
 
+/** A channel as another log is told of it; `packed` are its publications, in their order. */
+export interface ChannelState {
+  readonly channel: string;
+  readonly top: number;
+  readonly expiresInMs: number;
+  readonly packed: readonly Buffer[];
+}
+
+/** What a log knows beside its channels. */
+export interface LogState {
+  readonly epoch: string;
+  readonly offset: number;
+  readonly forgotten: number;
+}
+
+/** What was published with an idempotency key: its name, its offset, and how long ago. */
+export type KeyState = readonly [name: string, offset: number, ageMs: number];
+
 export interface LogPage {
   readonly top: number;
   readonly floor: number;
@@ -36,7 +55,7 @@ export interface LogPage {
 }
 
 export class HistoryLog {
-  readonly epoch = randomBytes(6).toString('base64url');
+  #epoch = randomBytes(6).toString('base64url');
   readonly #limitBytes: number;
   readonly #nowMs: () => number;
   /** In the order of their last publications. */
@@ -49,6 +68,10 @@ export class HistoryLog {
   constructor(limitBytes: number, nowMs: () => number = () => performance.now()) {
     this.#limitBytes = limitBytes;
     this.#nowMs = nowMs;
+  }
+
+  get epoch(): string {
+    return this.#epoch;
   }
 
   /** Of the last publication that was given a place. */
@@ -110,12 +133,17 @@ export class HistoryLog {
     }
   }
 
-  #place(body: Buffer, { start, end, channel, placeAt, size, ttlSeconds }: Packed): number {
+  #place(body: Buffer, packed: Packed): number {
     const offset = ++this.#offset;
-    const log = this.#find(channel) ?? { top: this.#forgotten, entries: [], expiresAtMs: 0, bytes: CHANNEL_BYTES };
-    const { top: previous } = log;
-    writePlace(body, placeAt, offset, previous);
-    if (size === 0) return offset;
+    const previous = this.#find(packed.channel)?.top ?? this.#forgotten;
+    writePlace(body, packed.placeAt, offset, previous);
+    this.#keep(body, packed, offset, previous);
+    return offset;
+  }
+
+  #keep(body: Buffer, { start, end, channel, size, ttlSeconds }: Packed, offset: number, previous: number): void {
+    if (size === 0) return;
+    const log = this.#find(channel) ?? { top: previous, entries: [], expiresAtMs: 0, bytes: CHANNEL_BYTES };
     log.top = offset;
     log.entries.push({ offset, previous, packed: Buffer.from(body.subarray(start, end)) });
     log.expiresAtMs = this.#nowMs() + ttlSeconds * 1_000;
@@ -125,7 +153,69 @@ export class HistoryLog {
     this.#channels.set(channel, log);
     this.#bytes += log.bytes;
     while (log.entries.length > size) this.#dropFirst(log);
-    return offset;
+  }
+
+  // ---- two logs that are to be the same
+
+  /** Keeps what another log has given places to. */
+  follow(body: Buffer): void {
+    visitPacked(body, (publication) => {
+      const { placeAt } = publication;
+      const offset = placeAt === 0 ? 0 : body.readDoubleLE(placeAt);
+      if (offset > 0) {
+        this.#offset = offset;
+        this.#keep(body, publication, offset, body.readDoubleLE(placeAt + 8));
+      }
+      this.#rememberKey(publication, offset);
+    });
+    this.#trim();
+  }
+
+  get channelNames(): string[] {
+    return [...this.#channels.keys()];
+  }
+
+  /** Null for one that is not known, or no more. */
+  stateOf(channel: string): ChannelState | null {
+    const log = this.#find(channel);
+    if (log === undefined) return null;
+    const expiresInMs = Math.max(0, log.expiresAtMs - this.#nowMs());
+    return { channel, top: log.top, expiresInMs, packed: log.entries.map(({ packed }) => packed) };
+  }
+
+  get state(): LogState {
+    return { epoch: this.#epoch, offset: this.#offset, forgotten: this.#forgotten };
+  }
+
+  get keyStates(): KeyState[] {
+    const nowMs = this.#nowMs();
+    return [...this.#keys].map(([name, { offset, atMs }]) => [name, offset, Math.round(nowMs - atMs)]);
+  }
+
+  /** Takes a channel over as it is in another log, in place of what is known of it here. @param body Its publications. */
+  restoreChannel({ channel, top, expiresInMs }: Omit<ChannelState, 'packed'>, body: Buffer): void {
+    const log: ChannelLog = { top, entries: [], expiresAtMs: this.#nowMs() + expiresInMs, bytes: CHANNEL_BYTES };
+    visitPacked(body, ({ start, end, placeAt }) => {
+      const offset = body.readDoubleLE(placeAt);
+      const previous = body.readDoubleLE(placeAt + 8);
+      log.entries.push({ offset, previous, packed: Buffer.from(body.subarray(start, end)) });
+      log.bytes += ENTRY_BYTES + end - start;
+    });
+    this.#bytes += log.bytes - (this.#channels.get(channel)?.bytes ?? 0);
+    this.#channels.set(channel, log);
+    this.#trim();
+  }
+
+  restore({ epoch, offset, forgotten }: LogState): void {
+    this.#epoch = epoch;
+    this.#offset = offset;
+    this.#forgotten = Math.max(this.#forgotten, forgotten);
+  }
+
+  restoreKeys(keys: readonly KeyState[]): void {
+    for (const [name, offset, ageMs] of keys) {
+      if (!this.#keys.has(name)) this.#keys.set(name, { offset, atMs: this.#nowMs() - ageMs });
+    }
   }
 
   #donePlace({ channel, key }: Packed): number | null {

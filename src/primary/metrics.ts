@@ -14,6 +14,7 @@ import { CLOSE_REASONS, NOT_MOVED, REJECTIONS } from '../close-reason.ts';
 import type { Counters } from '../stats.ts';
 import { ACCEPT_STATES, FANOUT_BUCKETS_SECONDS, TRANSPORTS } from '../stats.ts';
 import { readDescriptorLimit } from './limits.ts';
+import { OPERATION_KINDS, type OperationKind, type OperationOutcome } from './operations.ts';
 import { FRONT_STATES, WORKER_STATES, type WorkerRow, type WorkerTable } from './worker-table.ts';
 
 /** What a build is: the labels of `longwire_build_info`. */
@@ -23,12 +24,16 @@ export interface BuildInfo {
   broker: 'memory' | 'redis';
 }
 
+/** How many operations of a kind have ended so. */
+export type EndedCount = (kind: OperationKind, outcome: OperationOutcome) => number;
+
 /** What one scrape reads: folded once, then shared by all metrics of it. */
 interface Scrape {
   build: BuildInfo;
   table: WorkerTable;
   rows: readonly WorkerRow[];
   totals: Counters;
+  ended: EndedCount;
 }
 
 /** `suffix` is what a histogram adds to its name. */
@@ -68,6 +73,16 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
     help: 'Workers that were started in place of one that had died.',
     labels: ['worker'],
     read: ({ table, rows }) => rows.map(({ id }) => ({ labels: { worker: `${id}` }, value: table.restarts(id) })),
+  },
+  {
+    name: 'longwire_operations_total',
+    type: 'counter',
+    help: 'Operations on workers, and replacements of the primary, by how they ended.',
+    labels: ['kind', 'outcome'],
+    read: ({ ended }) =>
+      OPERATION_KINDS.flatMap((kind) =>
+        (['done', 'failed'] as const).map((outcome) => ({ labels: { kind, outcome }, value: ended(kind, outcome) })),
+      ),
   },
   byWorker(
     'longwire_worker_snapshot_age_seconds',
@@ -301,11 +316,13 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #table: WorkerTable;
   readonly #build: BuildInfo;
+  readonly #ended: EndedCount;
   #scrape: Scrape;
 
-  constructor(table: WorkerTable, build: BuildInfo) {
+  constructor(table: WorkerTable, build: BuildInfo, ended: EndedCount = () => 0) {
     this.#table = table;
     this.#build = build;
+    this.#ended = ended;
     this.#scrape = this.#fold();
     for (const definition of DEFINITIONS) {
       // The Registry serialises whatever has a name and a `get`; its types know only the library's own four classes.
@@ -324,7 +341,8 @@ export class Metrics {
   }
 
   #fold(): Scrape {
-    return { build: this.#build, table: this.#table, rows: this.#table.rows, totals: this.#table.totals() };
+    const table = this.#table;
+    return { build: this.#build, table, rows: table.rows, totals: table.totals(), ended: this.#ended };
   }
 }
 

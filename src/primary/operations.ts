@@ -9,7 +9,9 @@
 import { errorText, LongwireError } from '../errors.ts';
 import type { Log } from '../log.ts';
 
-export type OperationKind = 'replace' | 'scale' | 'rebalance';
+export const OPERATION_KINDS = ['replace', 'scale', 'rebalance', 'replace-primary'] as const;
+export type OperationKind = (typeof OPERATION_KINDS)[number];
+export type OperationOutcome = 'done' | 'failed';
 
 export interface Operation {
   readonly id: number;
@@ -40,6 +42,7 @@ export class Operations {
   readonly #known: Operation[] = [];
   #number = 0;
   #last: Promise<void> = Promise.resolve();
+  readonly #ended = new Map<string, number>();
 
   constructor(log: Log) {
     this.#log = log;
@@ -58,6 +61,22 @@ export class Operations {
 
   find(id: number): Operation | null {
     return this.all.find((operation) => operation.id === id) ?? null;
+  }
+
+  /** Goes on with those of another primary, of which the newest runs here now: nothing else does before it is over. */
+  adopt(operations: readonly Operation[], work: Work): void {
+    const running = operations.at(-1);
+    if (running === undefined) return;
+    this.#number = running.id;
+    this.#known.push(...operations.map((operation) => ({ ...operation })));
+    const here = this.#known.at(-1) as Operation;
+    here.startedAtMs = performance.now() - 1000 * here.seconds;
+    this.#last = this.#finish(here, work);
+  }
+
+  /** How many of a kind have ended so. */
+  endedCount(kind: OperationKind, outcome: OperationOutcome): number {
+    return this.#ended.get(`${kind} ${outcome}`) ?? 0;
   }
 
   /**
@@ -92,19 +111,27 @@ export class Operations {
     operation.startedAtMs = performance.now();
     this.#log.info('operation begins', facts(operation));
     const progress = setInterval(() => this.#log.info('operation goes on', facts(operation)), PROGRESS_MS);
+    await this.#finish(operation, work);
+    clearInterval(progress);
+  }
+
+  async #finish(operation: Operation, work: Work): Promise<void> {
     try {
       await work(operation);
-      tick(operation);
-      operation.state = 'done';
+      this.#end(operation, 'done');
       this.#log.info('operation is done', facts(operation));
     } catch (thrown) {
-      tick(operation);
-      operation.state = 'failed';
+      this.#end(operation, 'failed');
       operation.reason = errorText(thrown);
       this.#log.error('operation has failed', facts(operation));
-    } finally {
-      clearInterval(progress);
     }
+  }
+
+  #end(operation: Operation, outcome: OperationOutcome): void {
+    tick(operation);
+    operation.state = outcome;
+    const ended = `${operation.kind} ${outcome}`;
+    this.#ended.set(ended, (this.#ended.get(ended) ?? 0) + 1);
   }
 }
 

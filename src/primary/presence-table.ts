@@ -16,6 +16,9 @@ const ENTRY_LIMIT_BYTES = 256 * 1024 * 1024;
 /** Far beyond what a message takes from a worker that lives. */
 const GRACE_MS = 1_000;
 
+/** A member as another primary is told of it. */
+export type MemberState = readonly [channel: string, client: string, user: string, text: string, told: boolean];
+
 interface Entry {
   readonly user: string;
   readonly text: string;
@@ -51,8 +54,22 @@ export class PresenceTable {
   }
 
   /** The worker is gone; whom nobody else speaks for by then is gone a moment later. */
-  leave(worker: number): void {
-    if (this.#entries > 0) setTimeout(() => this.#removeAllOf(worker), this.#graceMs).unref();
+  leave(worker: number, graceMs: number = this.#graceMs): void {
+    if (this.#entries > 0) setTimeout(() => this.#removeAllOf(worker), graceMs).unref();
+  }
+
+  /** Everybody, for another primary. */
+  *states(): Generator<MemberState> {
+    for (const [channel, members] of this.#channels) {
+      for (const [client, { user, text, told }] of members) yield [channel, client, user, text, told];
+    }
+  }
+
+  /** Takes over what another primary knew; `worker` stands for its workers, until ours speak for them. */
+  restore(worker: number, states: readonly MemberState[]): void {
+    for (const [channel, client, user, text, told] of states) {
+      if (this.#channels.get(channel)?.has(client) !== true) this.#add(channel, client, { user, text, told, worker });
+    }
   }
 
   /** False where the member is not here afterwards although it ought to be. */

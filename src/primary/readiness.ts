@@ -16,7 +16,8 @@ export interface ReadinessReport {
   checks: ReadinessCheck[];
 }
 
-export function checkReadiness(table: WorkerTable, stopping: boolean): ReadinessReport {
+/** @param nextServes Whether the workers of another primary, which takes over, accept already. */
+export function checkReadiness(table: WorkerTable, stopping: boolean, nextServes = false): ReadinessReport {
   const ready = table.inState('ready');
   const accepting = ready.filter((row) => row.room);
   const away = ready.filter((row) => row.brokerState !== 'up').map((row) => row.id);
@@ -24,19 +25,20 @@ export function checkReadiness(table: WorkerTable, stopping: boolean): Readiness
     { name: 'running', ok: !stopping, text: stopping ? 'the gateway is shutting down' : 'no shutdown is going on' },
     {
       name: 'accepting',
-      ok: accepting.length > 0,
-      text:
-        ready.length > 0 && accepting.length === 0
+      ok: accepting.length > 0 || nextServes,
+      text: nextServes
+        ? 'the workers of the next primary accept connections'
+        : ready.length > 0 && accepting.length === 0
           ? 'every ready worker is at its connection limit'
           : `${accepting.length} of ${table.rows.length} workers are ready and accept connections`,
     },
     {
       name: 'broker',
-      ok: ready.length > 0 && away.length === 0,
+      ok: (ready.length > 0 || nextServes) && away.length === 0,
       text:
         away.length > 0
           ? `the broker is not up at worker ${away.join(', ')}`
-          : ready.length > 0
+          : ready.length > 0 || nextServes
             ? 'the broker is up at every ready worker'
             : 'no worker is ready to say',
     },

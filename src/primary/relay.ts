@@ -30,6 +30,9 @@ const LOG_PERIOD_MS = 5_000;
 /** How often the history lets go of what has expired: expired publications are never told, only held that long. */
 const SWEEP_MS = 10_000;
 
+/** Takes a frame of member `id`; `body` is for the time of the call. */
+export type FrameForwarder = (id: number, kind: FrameKind, call: number, body: Buffer) => void;
+
 interface Member {
   /** The worker's slot, for the log: a slot has two members while its worker is replaced. */
   readonly worker: number;
@@ -45,16 +48,20 @@ export class Relay {
   readonly #answer = new FrameWriter();
   /** `offsets` are those of what the history took; null where it was not asked to. */
   #answers: { member: Member; call: number; offsets: readonly number[] | null }[] = [];
-  readonly #history: HistoryLog;
-  readonly #presence: PresenceTable;
+  readonly history: HistoryLog;
+  readonly presence: PresenceTable;
+  /** Told of a channel whose history was removed: whoever follows forgets it too. */
+  onRemoved: (channel: string) => void = () => {};
+  /** Takes what workers say while another primary's relay has the order; null while this one has. */
+  #forward: FrameForwarder | null = null;
   #immediate: NodeJS.Immediate | null = null;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(log: Log, backlogLimitBytes: number = BACKLOG_LIMIT_BYTES, historyLimitBytes: number = 0) {
     this.#log = log;
-    this.#history = new HistoryLog(historyLimitBytes);
-    this.#presence = new PresenceTable((coming) => this.#tellComing(coming));
-    setInterval(() => this.#history.sweep(), SWEEP_MS).unref();
+    this.history = new HistoryLog(historyLimitBytes);
+    this.presence = new PresenceTable((coming) => this.#tellComing(coming));
+    setInterval(() => this.history.sweep(), SWEEP_MS).unref();
     this.#backlogLimitBytes = backlogLimitBytes;
   }
 
@@ -71,7 +78,7 @@ export class Relay {
   /** Member `id` is gone. Unknown ids are ignored. */
   leave(id: number): void {
     this.#members.delete(id);
-    this.#presence.leave(id);
+    this.presence.leave(id);
   }
 
   /** Bytes that wait for member `id` to read them; 0 when it has not joined. */
@@ -85,8 +92,17 @@ export class Relay {
    */
   receive(id: number, kind: FrameKind, call: number, body: Buffer): void {
     const publisher = this.#members.get(id);
+    if (publisher !== undefined && this.#forward !== null) {
+      this.#forward(id, kind, call, body);
+      return;
+    }
     if (publisher !== undefined && kind === 'ask') {
       this.#answerQuestion(id, publisher, call, JSON.parse(body.toString()));
+      return;
+    }
+    if (publisher !== undefined && kind === 'yield') {
+      this.#flush();
+      this.#tell(publisher, call, '');
       return;
     }
     if (publisher === undefined || (kind !== 'publish' && kind !== 'store')) {
@@ -102,12 +118,39 @@ export class Relay {
       this.#gather(body);
       this.#answers.push({ member: publisher, call, offsets: null });
     } else {
-      const { relayed, offsets } = this.#history.take(body);
+      const { relayed, offsets } = this.history.take(body);
       this.#gather(relayed);
       this.#answers.push({ member: publisher, call, offsets });
     }
     this.#flushSoon();
   }
+
+  // ---- while another primary's relay has the order (relay-following.ts)
+
+  /** From now on `forward` takes what workers say; null, and this relay has the order. */
+  follow(forward: FrameForwarder | null): void {
+    this.#forward = forward;
+  }
+
+  /** Sends what the other relay has put in order to every worker. */
+  pass(body: Buffer): void {
+    this.#gather(body);
+    this.#flushSoon();
+  }
+
+  /** Sends its answer, behind all that was passed on before. */
+  answer(id: number, kind: FrameKind, call: number, body: Buffer): void {
+    const member = this.#members.get(id);
+    this.#flush();
+    if (member !== undefined) this.#send(member, kind, call, body);
+  }
+
+  /** Whether some worker has as much to read as may wait for it. */
+  get isBehind(): boolean {
+    return this.#behind(1) !== null;
+  }
+
+  // ----
 
   /** Everything that was published before is sent first, so that nobody reads what they were not yet sent. */
   #answerQuestion(id: number, { port }: Member, call: number, question: Question): void {
@@ -115,17 +158,18 @@ export class Relay {
       case 'present':
       case 'members':
       case 'count': {
-        const head = this.#presence.answer(id, question);
+        const head = this.presence.answer(id, question);
         this.#flush();
         addTold(this.#answer, call, head);
         break;
       }
       default:
         if (question.what === 'mark') {
-          this.#gather(this.#history.take(pack(new Publication(MARK_CHANNEL, Buffer.alloc(0)), unkept)).relayed);
+          this.#gather(this.history.take(pack(new Publication(MARK_CHANNEL, Buffer.alloc(0)), unkept)).relayed);
         }
         this.#flush();
-        answerQuestion(this.#history, question, this.#answer, call);
+        answerQuestion(this.history, question, this.#answer, call);
+        if (question.what === 'remove') this.onRemoved(question.channel);
     }
     if (!port.send(this.#answer.take())) this.#answer.leave();
   }

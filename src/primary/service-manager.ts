@@ -30,22 +30,30 @@ export class ServiceManager {
 
   /** The gateway serves. From now on the manager hears that the primary's loop turns, if it wants to. */
   ready(status: string): void {
-    this.#tell('READY=1', `STATUS=${status}`);
+    void this.#tell('READY=1', `STATUS=${status}`);
     if (this.#present && this.#aliveEveryMs > 0)
-      setInterval(() => this.#tell('WATCHDOG=1'), this.#aliveEveryMs).unref();
+      setInterval(() => void this.#tell('WATCHDOG=1'), this.#aliveEveryMs).unref();
   }
 
   stopping(): void {
-    this.#tell('STOPPING=1');
+    void this.#tell('STOPPING=1');
   }
 
-  #tell(...words: string[]): void {
-    if (!this.#present) return;
-    execFile(NOTIFY, words, { timeout: NOTIFY_LIMIT_MS }, (error) => {
-      // Said once: without the program each of them fails.
-      if (error === null || this.#failed) return;
-      this.#failed = true;
-      this.#log.error('the service manager cannot be told', { words: words.join(' '), error: errorText(error) });
+  /** The main process is another one from now on. False when there is a manager that cannot be told: it would end everything. */
+  isNow(pid: number): Promise<boolean> {
+    return this.#tell(`MAINPID=${pid}`);
+  }
+
+  #tell(...words: string[]): Promise<boolean> {
+    if (!this.#present) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      execFile(NOTIFY, words, { timeout: NOTIFY_LIMIT_MS }, (error) => {
+        resolve(error === null);
+        // Said once: without the program each of them fails.
+        if (error === null || this.#failed) return;
+        this.#failed = true;
+        this.#log.error('the service manager cannot be told', { words: words.join(' '), error: errorText(error) });
+      });
     });
   }
 }

@@ -11,6 +11,7 @@
 
 import { LongwireError } from '../errors.ts';
 import type { Share } from '../ipc.ts';
+import { heirOf } from './other-primary.ts';
 import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import type { WorkerAddress, WorkerTable } from './worker-table.ts';
@@ -148,6 +149,33 @@ export class Succession {
     return this.#leave(worker, shares, drainSeconds());
   }
 
+  /** Gives a slot's worker up to another primary: it gives everything away as `shares` say, and leaves. The slot stays, empty. */
+  async giveUp(id: number, shares: Share[]): Promise<Given> {
+    this.#checkRunning();
+    const { table, slots, drainSeconds, onChange } = this.#host;
+    const slot = slots[id - 1];
+    if (slot === undefined) return NOTHING_GIVEN;
+    const { worker } = slot;
+    clearTimer(slot);
+    slot.worker = null;
+    slot.assigned = false;
+    table.vacate(id);
+    if (worker === null) return NOTHING_GIVEN;
+    if (worker.row.state !== 'ready') {
+      this.#discard(worker);
+      return NOTHING_GIVEN;
+    }
+    table.leaving(worker.row);
+    onChange();
+    return this.#leave(worker, shares, drainSeconds());
+  }
+
+  /** Another primary had so many slots: the poll sessions of those that are not here come to others. */
+  inheritSessions(slots: number): void {
+    const present = this.#host.slots.length;
+    for (let id = present + 1; id <= slots; id++) this.#heirs.set(id, heirOf(id, present));
+  }
+
   /** Has a worker give shares of its connections away, and stay. */
   give(id: number, shares: Share[]): Promise<Given> {
     const worker = this.#host.readyWorker(id);
@@ -163,7 +191,7 @@ export class Succession {
    * Who takes what `giver` has for a slot: its worker; where that is the giver itself, or is gone, the one that leaves the
    * slot; where the slot is gone too, whom that one gave its connections to.
    */
-  takerFor(id: number, giver: WorkerProcess): WorkerProcess | null {
+  takerFor(id: number, giver: WorkerProcess | null): WorkerProcess | null {
     const present = this.#host.readyWorker(id);
     if (present !== null && present !== giver) return present;
     for (const worker of this.#leaving.keys()) {
@@ -180,6 +208,11 @@ export class Succession {
 
   isNext(worker: WorkerProcess): boolean {
     return this.#next.has(worker);
+  }
+
+  /** Whether the one that was in a slot before has not given everything yet. */
+  isLeaving(id: number): boolean {
+    return [...this.#leaving.keys()].some((worker) => worker.id === id && worker.row.state === 'leaving');
   }
 
   /** Next or leaving: not the slot's own. */

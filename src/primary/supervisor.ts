@@ -13,15 +13,16 @@
 import cluster from 'node:cluster';
 import type { Config } from '../../config/config.ts';
 import type { FrameKind } from '../broker/relay-frames.ts';
-import { LongwireError } from '../errors.ts';
-import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
+import { errorText, LongwireError } from '../errors.ts';
+import { type Descriptor, OTHER_SLOTS, type TlsIdentity, type ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
 import { Batches } from './batches.ts';
+import { BoundSocket } from './bound-socket.ts';
 import { findFreePort } from './free-port.ts';
-import { HandOvers } from './hand-overs.ts';
+import { HandOvers, type Party } from './hand-overs.ts';
 import { appointLast } from './last.ts';
 import type { LinkPairs } from './link-pairs.ts';
-import { PublicSocket } from './public-socket.ts';
+import { OtherPrimary } from './other-primary.ts';
 import type { Relay } from './relay.ts';
 import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import { startFault } from './start-fault.ts';
@@ -47,10 +48,20 @@ export interface SupervisorOptions {
   front?: Pick<StickyFront, 'join' | 'leave' | 'report'> | null;
   /** For descriptor links; null, or none, where descriptors go by node:cluster's channel. */
   pairs?: Pick<LinkPairs, 'take' | 'close'> | null;
+  /** What another primary has left to this one; null, or none, for a start of its own. */
+  inherited?: Inherited | null;
   log: Log;
   /** For tests; the defaults are those of production. */
   readyDeadlineMs?: number;
   killGraceMs?: number;
+}
+
+export interface Inherited {
+  /** The public socket; null where each worker has its own. */
+  socket: BoundSocket | null;
+  port: number;
+  /** How many slots the other primary had. */
+  slots: number;
 }
 
 type SupervisorState = 'idle' | 'starting' | 'running' | 'stopping' | 'stopped';
@@ -72,9 +83,11 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #handOvers = new HandOvers();
   readonly #batches = new Batches();
   readonly succession: Succession;
+  /** Another primary that takes over from this one, or that this one takes over from. */
+  readonly other: OtherPrimary;
   #state: SupervisorState = 'idle';
   /** Null where workers do not accept, or each from a socket of its own. */
-  #socket: PublicSocket | null = null;
+  #socket: BoundSocket | null = null;
   /** That workers are told: with PORT=0 the one that was found, so that those to come do not take another. */
   #port = 0;
   /** What the next worker runs on. */
@@ -95,6 +108,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#config = options.config;
     this.#slots = options.table.rows.map(({ id }) => makeSlot(id));
     this.succession = new Succession(this.#succeeded());
+    this.other = new OtherPrimary(this.#handOvers, this.#batches, (slot) => this.#takerFor(slot, null));
   }
 
   /** `stop` was called or announced, whether or not it is over. */
@@ -130,13 +144,27 @@ export class Supervisor implements WorkerProcessOwner {
   }
 
   async #openSocket(): Promise<void> {
-    const { config } = this.#options;
+    const { config, inherited = null } = this.#options;
     this.#port = config.port;
-    if (config.accept === 'shared') {
-      this.#socket = await PublicSocket.open(config);
+    if (inherited !== null) {
+      this.#socket = inherited.socket;
+      this.#port = inherited.port;
+      this.succession.inheritSessions(inherited.slots);
+    } else if (config.accept === 'shared') {
+      this.#socket = await this.#bind();
       this.#port = this.#socket.port;
     } else if (config.accept === 'reuseport' && config.port === 0) {
       this.#port = await findFreePort(config.host);
+    }
+  }
+
+  async #bind(): Promise<BoundSocket> {
+    const { config } = this.#options;
+    try {
+      return await BoundSocket.open(config.host, config.port);
+    } catch (thrown) {
+      const code = (thrown as NodeJS.ErrnoException).code ?? null;
+      throw new LongwireError('unavailable', startFault(config, code, errorText(thrown)), { cause: thrown });
     }
   }
 
@@ -205,16 +233,10 @@ export class Supervisor implements WorkerProcessOwner {
         row.brokerState = message.state;
         break;
       case 'hand-over':
-        this.#handOvers.pass(
-          worker,
-          message.number,
-          this.succession.takerFor(message.to, worker),
-          message.cargo,
-          descriptor,
-        );
+        this.#handOvers.pass(worker, message.number, this.#takerFor(message.to, worker), message.cargo, descriptor);
         break;
       case 'batch':
-        this.#batches.pass(worker, message.batch, message.step, this.succession.takerFor(message.to, worker));
+        this.#batches.pass(worker, message.batch, message.step, this.#takerFor(message.to, worker));
         break;
       case 'load':
         this.#options.front?.report(row, message.load);
@@ -223,6 +245,15 @@ export class Supervisor implements WorkerProcessOwner {
         this.#handOvers.taken(worker, message.taken, message.refused);
         break;
     }
+  }
+
+  /** Who takes what is for a slot, of this primary or the other; what was for the other is ours again when that one is gone. */
+  #takerFor(slot: number, giver: WorkerProcess | null): Party | null {
+    const own = slot > OTHER_SLOTS ? slot - OTHER_SLOTS : slot;
+    const here = (): Party | null => this.succession.takerFor(own, giver);
+    // What comes from there is not sent back.
+    const there = giver === null ? null : this.other.party(own);
+    return slot > OTHER_SLOTS ? (there ?? here()) : (here() ?? there);
   }
 
   onFrame(worker: WorkerProcess, kind: FrameKind, call: number, body: Buffer): void {
@@ -236,7 +267,7 @@ export class Supervisor implements WorkerProcessOwner {
     cargo: Buffer,
     descriptor: Descriptor | null,
   ): void {
-    this.#handOvers.pass(worker, number, this.succession.takerFor(slot, worker), cargo, descriptor);
+    this.#handOvers.pass(worker, number, this.#takerFor(slot, worker), cargo, descriptor);
   }
 
   onDescriptorFault(worker: WorkerProcess, fault: string): void {
@@ -324,6 +355,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#found = addressOf(ready);
     table.ready(worker.row, this.#found);
     this.#logReady(worker, ready);
+    if (this.other.present || this.succession.isLeaving(worker.id)) worker.send({ type: 'predecessor', present: true });
     this.#appointLast();
     this.#checkStarted();
   }
@@ -389,6 +421,30 @@ export class Supervisor implements WorkerProcessOwner {
   /** Has the ready workers push their numbers at once. */
   askForNumbers(): void {
     for (const id of this.readySlots) this.#readyWorker(id)?.send({ type: 'report' });
+  }
+
+  /** What workers run on now, beside `config`. */
+  get tls(): TlsIdentity | null {
+    return this.#tls;
+  }
+
+  /** The public socket; null where workers do not accept, or each from a socket of its own. */
+  get socket(): BoundSocket | null {
+    return this.#socket;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Tells all workers whether those of another primary, in the same slots, have poll sessions that they have not. */
+  shareSlots(shared: boolean): void {
+    for (const id of this.readySlots) this.#readyWorker(id)?.send({ type: 'predecessor', present: shared });
+  }
+
+  /** Starts a worker in each slot that was given up. */
+  refill(): void {
+    for (const slot of this.#slots) if (slot.worker === null && slot.timer === null) this.#fork(slot);
   }
 
   /** Ends a ready worker at once, connections and all; it is replaced as any that dies. */

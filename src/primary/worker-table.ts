@@ -131,7 +131,8 @@ export class WorkerTable {
     if (former === undefined || former.state !== 'gone') throw new RangeError(`slot ${id} cannot take a worker`);
     const generation = Math.max(...this.lives.filter((row) => row.id === id).map((row) => row.generation)) + 1;
     const row = new WorkerRow(id, generation, pid, this.#clock(), ++this.#lives);
-    if (former.generation > 0) this.#restarts[id - 1] = this.restarts(id) + 1;
+    // One that was given up has no life of its own: nobody died.
+    if (former.life > 0) this.#restarts[id - 1] = this.restarts(id) + 1;
     this.#rows[id - 1] = row;
     this.#unsettled.add(row);
     return row;
@@ -167,6 +168,22 @@ export class WorkerTable {
     if (former === undefined || !this.#beside.delete(row)) throw new RangeError(`slot ${row.id} cannot take a worker`);
     this.#rows[row.id - 1] = row;
     if (former.state !== 'gone') this.#beside.add(former);
+  }
+
+  /** The worker in a slot stands beside from now on, and nobody is in it. */
+  vacate(id: number): void {
+    const former = this.#rows[id - 1];
+    if (former === undefined) throw new RangeError(`there is no slot ${id}`);
+    const vacant = new WorkerRow(id, former.generation, null, this.#clock(), 0);
+    vacant.state = 'gone';
+    vacant.room = false;
+    this.#rows[id - 1] = vacant;
+    if (former.state !== 'gone') this.#beside.add(former);
+  }
+
+  /** What another primary's workers had counted goes on from there. */
+  inherit(totals: Counters): void {
+    addCounters(this.#retired, totals);
   }
 
   ready(row: WorkerRow, address: WorkerAddress): void {

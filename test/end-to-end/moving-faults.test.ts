@@ -7,6 +7,7 @@ import { isAlive } from '../harness/alive.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { startRedis } from '../harness/redis.ts';
 import { openStreams, type SseClient } from '../harness/sse-client.ts';
+import { checkSurvivors, settled } from '../harness/survivors.ts';
 import { waitUntil } from '../harness/wait.ts';
 
 const CLIENTS = 400;
@@ -29,31 +30,6 @@ async function beginReplacing(gateway: GatewayProcess): Promise<{ former: number
   const ready = () => gateway.logged('worker is ready').find(({ generation }) => generation === 2);
   await waitUntil(() => ready() !== undefined, 'the new worker');
   return { former: former as number, next: ready()?.pid as number };
-}
-
-/** Those that are still open get everything from now on, once and in order; and the gateway holds them and nothing else. */
-async function checkSurvivors(gateway: GatewayProcess, clients: readonly SseClient[]): Promise<number> {
-  const before = clients.map(({ events }) => events.length);
-  for (let i = 0; i < 5; i++) await gateway.publish('all', `after ${i}`);
-  const survivors = clients.filter(({ connection }) => connection.ending === 'none');
-  for (const client of survivors) {
-    const seen = before[clients.indexOf(client)] as number;
-    assert.deepEqual(
-      (await client.data(seen + 5)).slice(seen),
-      [0, 1, 2, 3, 4].map((i) => `after ${i}`),
-    );
-  }
-  await gateway.metricReaches('longwire_connections', { transport: 'sse' }, survivors.length);
-  await gateway.metricReaches('longwire_subscriptions', {}, survivors.length);
-  return survivors.length;
-}
-
-async function settled(gateway: GatewayProcess): Promise<void> {
-  await waitUntil(
-    () => gateway.logged('operation is done').length + gateway.logged('operation has failed').length > 0,
-    () => `the operation to end: ${gateway.log.slice(-2_000)}`,
-    30_000,
-  );
 }
 
 describe('in the middle of a move', () => {

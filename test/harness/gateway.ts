@@ -11,6 +11,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isAlive } from './alive.ts';
 import { type Answer, ask } from './raw-client.ts';
 import { waitUntil } from './wait.ts';
 
@@ -71,6 +72,8 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
 
 export class GatewayProcess {
   readonly process: ChildProcess;
+  /** Its working directory, where `.env` may lie. */
+  readonly folder: string;
   /** How the primary ended; its output is complete by then. */
   readonly ended: Promise<Ending>;
   /** stdout and stderr so far. */
@@ -100,11 +103,12 @@ export class GatewayProcess {
       this.log += text;
     });
     const onProcessExit = (): void => {
-      child.kill('SIGKILL');
+      this.signal('SIGKILL');
       rmSync(folder, { recursive: true, force: true });
     };
     process.on('exit', onProcessExit);
     this.process = child;
+    this.folder = folder;
     // Not 'close': a worker that lives a moment longer than a killed primary still holds the pipes.
     child.once('exit', () => {
       this.exited = true;
@@ -137,8 +141,15 @@ export class GatewayProcess {
     return this.logLines.filter((line) => line.text.includes(text));
   }
 
+  /** The primary's: another one's when that has taken over. */
+  get primaryPid(): number {
+    return Number(this.logged('this primary has taken over').at(-1)?.pid ?? this.process.pid);
+  }
+
   signal(signal: NodeJS.Signals): void {
-    this.process.kill(signal);
+    const { primaryPid } = this;
+    if (primaryPid === this.process.pid) this.process.kill(signal);
+    else if (isAlive(primaryPid)) process.kill(primaryPid, signal);
   }
 
   /** SIGTERM; resolves with how it ended. Killed and reported if that takes longer than `timeoutMs`. */

@@ -38,6 +38,7 @@ const fleet = {
   replace: (atOnce: boolean) => begin('replace', `replace ${atOnce}`),
   scale: (workers: number) => begin('scale', `scale ${workers}`),
   rebalance: () => begin('rebalance', 'rebalance'),
+  replacePrimary: () => begin('replace-primary', 'replace primary'),
 };
 const commands = new Commands(fleet, '');
 const TOKEN = 'the-token-of-this-test';

@@ -5,7 +5,15 @@
 // other waits for its answers. Poll sessions go the same way before them, with the polls that wait. Those between two requests go as they are, descriptor and time left; those in the middle of one are
 // waited for. What does not go in several passes stays. While the broker is away nothing moves and nothing is given up.
 
-import type { Cargo, CargoOfKind, Descriptor, Share, ToPrimary, ToWorker } from '../../src/ipc.ts';
+import {
+  type Cargo,
+  type CargoOfKind,
+  type Descriptor,
+  OTHER_SLOTS,
+  type Share,
+  type ToPrimary,
+  type ToWorker,
+} from '../../src/ipc.ts';
 import { notMovedIndex } from '../../src/stats.ts';
 import type { Admission } from '../admission.ts';
 import { Connection } from '../connection.ts';
@@ -18,6 +26,8 @@ import { Taker } from './taker.ts';
 
 /** Passes that leave as many as there were: after so long what is left stays. A taker that has died is replaced by then. */
 const VAIN_LIMIT_MS = 3_000;
+/** The same while the workers of another primary take, and do not answer: that one is given up sooner, and others take instead. */
+const BEYOND_VAIN_LIMIT_MS = 30_000;
 /** Between two passes: outboxes empty, requests are answered. */
 const PASS_PAUSE_MS = 100;
 const BATCHES_AT_ONCE = 2;
@@ -97,13 +107,17 @@ export class Moves {
     const takers = shares.map(({ to, count }) => ({ to, left: count ?? Number.POSITIVE_INFINITY }));
     let moved = 0;
     let fewest = Number.POSITIVE_INFINITY;
-    for (let gainedAt = performance.now(); performance.now() - gainedAt < this.vainLimitMs; ) {
+    let limitMs = this.vainLimitMs;
+    const beyond = shares.some(({ to }) => to > OTHER_SLOTS);
+    for (let gainedAt = performance.now(); performance.now() - gainedAt < limitMs; ) {
       const held = this.find(isHeld, leftOf(takers));
       if (everything) {
         await this.giveSessions(takers);
         this.giveIdle(takers);
       }
-      moved += await this.giveHeld(held, takers);
+      const given = await this.giveHeld(held, takers);
+      moved += given.moved;
+      limitMs = beyond && given.calledOff ? BEYOND_VAIN_LIMIT_MS : this.vainLimitMs;
       const left =
         this.find(everything ? isAny : isHeld, leftOf(takers)).length + (everything ? this.sessions.length : 0);
       if (left === 0) break;
@@ -135,8 +149,11 @@ export class Moves {
     return found;
   }
 
-  /** Gives them in batches; resolves with how many moved. Stops at a batch that is called off: the next pass tries again. */
-  private async giveHeld(held: readonly Connection[], takers: readonly Taking[]): Promise<number> {
+  /** Gives them in batches; says how many moved. Stops at a batch that is called off: the next pass tries again. */
+  private async giveHeld(
+    held: readonly Connection[],
+    takers: readonly Taking[],
+  ): Promise<{ moved: number; calledOff: boolean }> {
     let moved = 0;
     let at = 0;
     let stop = false;
@@ -160,7 +177,7 @@ export class Moves {
       }
     };
     await Promise.all(Array.from({ length: BATCHES_AT_ONCE }, giveBatches));
-    return moved;
+    return { moved, calledOff: stop };
   }
 
   /** Poll sessions, those of first polls that wait included: whoever is to be given away has one from now on. */

@@ -1,0 +1,126 @@
+// The former primary, as the one that takes over from it sees it: what it leaves, and how it goes.
+//
+//   hello ─▶ begin, admin: what is inherited ─▶ ready ─▶ its workers give ours all they have ─▶ over ─▶ done
+//
+// Until this primary is ready it ends with the former one: nobody has asked for a gateway of its own. From then on it is one: should
+// the former one die, its workers and what they still held are gone with it, and this one goes on with all that has come.
+
+import type { SendHandle } from 'node:child_process';
+import type { Config } from '../../config/config.ts';
+import { LongwireError } from '../errors.ts';
+import type { Descriptor } from '../ipc.ts';
+import { BoundSocket } from './bound-socket.ts';
+import type { Inheritance, PrimaryChannel, ToFormer, ToNext } from './primaries.ts';
+import type { Inherited } from './supervisor.ts';
+
+/** For its first word: it has nothing to do but to read ours. */
+const MEET_LIMIT_MS = 10_000;
+export const ALIVE_MS = 1_000;
+
+type Over = Extract<ToNext, { type: 'over' }>;
+
+export class FormerPrimary implements PrimaryChannel {
+  readonly inheritance: Inheritance;
+  /** Null where workers have sockets of their own. */
+  readonly publicSocket: BoundSocket | null;
+  readonly adminSocket: BoundSocket | null;
+  /** Takes what its workers say to ours. */
+  onWorker: (message: Extract<ToNext, { type: 'worker' }>, descriptor: Descriptor | null) => void = () => {};
+  /** Resolves when it has given everything; null when it is gone before. */
+  readonly over: Promise<Over | null>;
+  #state: 'met' | 'followed' | 'gone' = 'met';
+
+  /**
+   * Says hello, and waits for what is inherited.
+   *
+   * @throws LongwireError `unavailable` when there is nobody.
+   */
+  static async meet(): Promise<FormerPrimary> {
+    if (process.send === undefined) throw nobody();
+    let inheritance: Inheritance | null = null;
+    let publicSocket: BoundSocket | null = null;
+    return new Promise((resolve, reject) => {
+      const deadline = setTimeout(() => reject(nobody()), MEET_LIMIT_MS);
+      process.once('disconnect', () => reject(nobody()));
+      const onMessage = (message: ToNext, descriptor: unknown): void => {
+        const socket = descriptor === undefined ? null : new BoundSocket(descriptor as Descriptor);
+        if (message.type === 'begin') {
+          inheritance = message.inheritance;
+          publicSocket = socket;
+        } else if (message.type === 'admin' && inheritance !== null) {
+          clearTimeout(deadline);
+          process.off('message', onMessage);
+          resolve(new FormerPrimary(inheritance, publicSocket, socket));
+        }
+      };
+      process.on('message', onMessage);
+      say({ type: 'hello' });
+    });
+  }
+
+  private constructor(inheritance: Inheritance, publicSocket: BoundSocket | null, adminSocket: BoundSocket | null) {
+    this.inheritance = inheritance;
+    this.publicSocket = publicSocket;
+    this.adminSocket = adminSocket;
+    setInterval(() => say({ type: 'alive' }), ALIVE_MS).unref();
+    this.over = new Promise((resolve) => {
+      process.on('message', (message: ToNext, descriptor: unknown) => {
+        if (message.type === 'worker') this.onWorker(message, (descriptor ?? null) as Descriptor | null);
+        else if (message.type === 'over') resolve(message);
+      });
+      process.once('disconnect', () => {
+        // It was not ready, and so is nobody's.
+        if (this.#state === 'met') process.exit(1);
+        this.#state = 'gone';
+        resolve(null);
+      });
+    });
+  }
+
+  /** What a supervisor goes on with. */
+  get inherited(): Inherited {
+    const { port, slots } = this.inheritance;
+    return { socket: this.publicSocket, port, slots };
+  }
+
+  /** The admin port's socket where that is to be at the same address; null, and it is closed, where it is not. */
+  adminSocketFor({ adminHost, adminPort }: Pick<Config, 'adminHost' | 'adminPort'>): BoundSocket | null {
+    const { config } = this.inheritance;
+    if (adminHost === config.adminHost && adminPort === config.adminPort) return this.adminSocket;
+    this.adminSocket?.close();
+    return null;
+  }
+
+  /** Our workers accept, and take what is given. */
+  ready(slots: number): void {
+    this.#state = 'followed';
+    say({ type: 'ready', slots });
+  }
+
+  /** This primary cannot start. Resolves when it has been told so. */
+  failed(text: string): Promise<void> {
+    return new Promise((resolve) => say({ type: 'failed', text }, undefined, () => resolve()));
+  }
+
+  /** It may leave. */
+  done(): void {
+    say({ type: 'done' });
+  }
+
+  send(message: Extract<ToFormer, { type: 'worker' }>, descriptor?: Descriptor): boolean {
+    return say(message, descriptor);
+  }
+}
+
+function say(message: ToFormer, descriptor?: Descriptor, then: () => void = () => {}): boolean {
+  if (!process.connected || process.send === undefined) {
+    then();
+    return false;
+  }
+  process.send(message, descriptor as SendHandle | undefined, undefined, then);
+  return true;
+}
+
+function nobody(): LongwireError {
+  return new LongwireError('unavailable', 'a primary that takes over is started by the one that it takes over from');
+}

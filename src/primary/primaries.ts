@@ -1,0 +1,62 @@
+// What two primaries say to each other while one takes over from the other (docs/adr/0025), over the channel that
+// node:child_process makes for the next one. Publications of the embedded broker do not come this way but by a link of their own.
+//
+//   next: hello ─▶ former: begin, admin ─▶ next: ready ─▶ workers' words, both ways ─▶ former: over ─▶ next: done
+//
+// What primaries of two versions say to each other: append, never change.
+
+import type { Config } from '../../config/config.ts';
+import type { Cargo, Descriptor, TlsIdentity, ToWorker } from '../ipc.ts';
+import type { Counters } from '../stats.ts';
+import type { Operation } from './operations.ts';
+
+/** What must be the same for both, because connections and their publications would otherwise have nothing in common. */
+export const SHARED_FIELDS = ['host', 'port', 'accept', 'redisUrl', 'redisPrefix'] as const;
+
+/** What the next primary goes on with. */
+export interface Inheritance {
+  config: Pick<Config, (typeof SHARED_FIELDS)[number] | 'apiKey' | 'apiKeyMade' | 'adminHost' | 'adminPort'>;
+  /** What TLS is served with; the keys of its session tickets live on. */
+  tls: TlsIdentity | null;
+  /** The public port: of PORT=0 the one that was found. */
+  port: number;
+  /** How many slots the former primary has: a poll session names one. */
+  slots: number;
+  /** The newest is the replacement itself. */
+  operations: readonly Operation[];
+}
+
+/** What workers of two primaries say to each other, as the primaries of both say it to workers. */
+export type BetweenWorkers =
+  | Extract<ToWorker, { type: 'handed-over' | 'batch' }>
+  /** The cargo is packed where it came so (src/descriptor-link.ts). */
+  | { type: 'take'; number: number; cargo: Cargo | Buffer };
+
+export type ToNext =
+  /** The public socket comes along, where the primary has one. */
+  | { type: 'begin'; inheritance: Inheritance }
+  /** The admin port's socket comes along. */
+  | { type: 'admin' }
+  /** For, or from, the next primary's worker in that slot. */
+  | { type: 'worker'; slot: number; message: BetweenWorkers }
+  /** Everything is given, and all workers of the former primary are gone; what they counted. */
+  | { type: 'over'; totals: Counters; moved: number; stayed: number };
+
+export type ToFormer =
+  /** Able to read messages. */
+  | { type: 'hello' }
+  /** So many workers accept and can take connections. */
+  | { type: 'ready'; slots: number }
+  /** Cannot start, and will exit: the text is for the operator. */
+  | { type: 'failed'; text: string }
+  | { type: 'worker'; slot: number; message: BetweenWorkers }
+  /** Each second: its loop turns. */
+  | { type: 'alive' }
+  /** It goes on alone: the former one may leave. */
+  | { type: 'done' };
+
+/** The way to the other primary. */
+export interface PrimaryChannel {
+  /** Sends, with a descriptor or without; false when the channel is gone and nothing was sent. */
+  send(message: { type: 'worker'; slot: number; message: BetweenWorkers }, descriptor?: Descriptor): boolean;
+}

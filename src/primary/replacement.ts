@@ -1,0 +1,164 @@
+// The replacement of the primary, as an operation of the one that is replaced (docs/adr/0025).
+//
+//   next primary started ─▶ its workers ready ─▶ the service manager told ─▶ slot by slot: all that its worker has goes to the next
+//   primary's ─▶ over ─▶ the next one goes on alone ─▶ this one leaves
+//
+// Invariant: up to its last step the replacement can fail, and then this primary goes on: slots that were given up have workers again,
+// and a worker that was in the middle of giving gives what is left to those. Only what the next primary held ends with it.
+
+import { LongwireError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { AdminServer } from './admin.ts';
+import { NextPrimary, type NextPrimaryOptions } from './next-primary.ts';
+import type { Operation, Operations } from './operations.ts';
+import { sharesBeyond } from './other-primary.ts';
+import { SHARED_FIELDS } from './primaries.ts';
+import type { Relay } from './relay.ts';
+import { tellChannel, tellHistory, tellMembers } from './relay-following.ts';
+import type { ServiceManager } from './service-manager.ts';
+import type { Supervisor } from './supervisor.ts';
+import type { WorkerTable } from './worker-table.ts';
+
+/** The next primary among the members of the relay: workers count from 1. */
+const NEXT_MEMBER = 0;
+const NOTHING = Buffer.alloc(0);
+
+export interface ReplacementOptions {
+  supervisor: Supervisor;
+  table: WorkerTable;
+  relay: Relay;
+  admin: AdminServer;
+  manager: ServiceManager;
+  log: Log;
+  /** This primary has nothing left to do. */
+  leave(): void;
+  /** For tests; the default is that of production. */
+  readyDeadlineMs?: number;
+}
+
+export class Replacement {
+  readonly #options: ReplacementOptions;
+  #next: NextPrimary | null = null;
+
+  constructor(options: ReplacementOptions) {
+    this.#options = options;
+  }
+
+  /** Whether workers of the next primary accept already. */
+  get nextServes(): boolean {
+    return this.#next?.serves === true;
+  }
+
+  /** This primary was told to end. */
+  stop(): void {
+    this.#next?.stop();
+  }
+
+  /**
+   * Does all of it.
+   *
+   * @throws LongwireError `unavailable` when it fails; then this primary serves on.
+   */
+  async run(operation: Operation, operations: Operations): Promise<void> {
+    const { supervisor, manager, log, leave } = this.#options;
+    const why = this.#refusal();
+    if (why !== null) throw new LongwireError('unavailable', why);
+    operation.workers = supervisor.slotCount;
+    const next = this.#start(operations);
+    try {
+      const slots = await next.ready;
+      log.info('the next primary is ready', { pid: next.pid, workers: slots });
+      if (!(await manager.isNow(next.pid))) throw new LongwireError('unavailable', 'the service manager was not told');
+      await Promise.race([this.#giveEverything(operation, slots), next.gone.then(fail)]);
+      const { moved, stayed } = operation;
+      await next.over({ type: 'over', totals: this.#options.table.totals(), moved, stayed });
+    } catch (thrown) {
+      await this.#goOn(next);
+      throw thrown;
+    }
+    leave();
+  }
+
+  /** Why there can be none at all. */
+  #refusal(): string | null {
+    const { accept } = this.#options.supervisor.config;
+    if (process.pid === 1) return 'the primary is the first process of its container, which would end with it';
+    // The front's sockets, and the heads that it has read of them, are in this process.
+    if (accept === 'sticky') return 'with LONGWIRE_ACCEPT=sticky the primary itself holds connections';
+    return null;
+  }
+
+  #start(operations: Operations): NextPrimary {
+    const { supervisor, relay, admin, log, readyDeadlineMs } = this.#options;
+    const { config, tls, port, slotCount: slots } = supervisor;
+    const shared = Object.fromEntries(SHARED_FIELDS.map((field) => [field, config[field]])) as Pick<
+      NextPrimaryOptions['inheritance']['config'],
+      (typeof SHARED_FIELDS)[number]
+    >;
+    const { apiKey, apiKeyMade, adminHost, adminPort } = config;
+    const next = new NextPrimary({
+      inheritance: {
+        config: { ...shared, apiKey, apiKeyMade, adminHost, adminPort },
+        tls,
+        port,
+        slots,
+        operations: operations.all.filter(({ state }) => state !== 'waiting'),
+      },
+      publicSocket: supervisor.socket?.descriptor ?? null,
+      adminSocket: admin.socket?.descriptor ?? null,
+      linked: config.redisUrl === '',
+      onFrame: (kind, call, body) => {
+        if (next.link === null) return;
+        if (kind === 'follow') void tellHistory(relay.history, next.link);
+        else if (kind !== 'yield') relay.receive(NEXT_MEMBER, kind, call, body);
+        else void tellMembers(relay.presence, next.link).then(() => relay.receive(NEXT_MEMBER, kind, call, NOTHING));
+      },
+      onWorker: ({ slot, message }, descriptor) => supervisor.other.receive(slot, message, descriptor),
+      readyDeadlineMs,
+    });
+    this.#next = next;
+    log.info('the next primary is started', { pid: next.pid });
+    const { link } = next;
+    if (link !== null) {
+      relay.join(NEXT_MEMBER, link);
+      relay.onRemoved = (channel) => tellChannel(relay.history, channel, link);
+    }
+    supervisor.other.connect(next);
+    supervisor.shareSlots(true);
+    return next;
+  }
+
+  /** One slot after the other, so that not more than one worker's connections are between two primaries. */
+  async #giveEverything(operation: Operation, slots: number): Promise<void> {
+    const { supervisor } = this.#options;
+    for (let id = 1; id <= supervisor.slotCount; id++) {
+      if (this.#next === null) return;
+      const { moved, stayed } = await supervisor.succession.giveUp(id, sharesBeyond(id, slots));
+      operation.moved += moved;
+      operation.stayed += stayed;
+      operation.workersDone++;
+    }
+  }
+
+  /** The next one is gone, or is not wanted: everything is as before, less what it held. */
+  async #goOn(next: NextPrimary): Promise<void> {
+    const { supervisor, relay, manager, log } = this.#options;
+    const served = next.serves;
+    this.#next = null;
+    next.kill();
+    await next.gone;
+    relay.leave(NEXT_MEMBER);
+    relay.onRemoved = () => {};
+    supervisor.other.disconnect();
+    supervisor.shareSlots(false);
+    if (supervisor.stopping) return;
+    supervisor.refill();
+    if (!served) return;
+    log.warn('the primary goes on: the next one is gone', { pid: process.pid });
+    await manager.isNow(process.pid);
+  }
+}
+
+function fail(error: LongwireError): never {
+  throw error;
+}
