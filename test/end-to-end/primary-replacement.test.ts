@@ -49,7 +49,13 @@ async function replacePrimary(gateway: GatewayProcess): Promise<Record<string, u
 
 const folder = mkdtempSync(join(tmpdir(), 'longwire-primary-'));
 const namespaces = join(folder, 'namespaces.json');
-writeFileSync(namespaces, JSON.stringify({ default: { history_size: 100, history_ttl_seconds: 60 } }));
+writeFileSync(
+  namespaces,
+  JSON.stringify({
+    default: { history_size: 100, history_ttl_seconds: 60 },
+    namespaces: { room: { presence: true, join_leave: true } },
+  }),
+);
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 for (const [broker, history] of [
@@ -127,6 +133,25 @@ for (const [broker, history] of [
       for (const { held } of clients) held.close();
       await gateway.metricReaches('longwire_subscriptions', {}, 2 * CLIENTS);
       await gateway.metricReaches('longwire_connections', { transport: 'sse' }, 0);
+    });
+
+    it('who holds a channel is known as before, and nobody is told that he has come again or gone', {
+      skip: history === 'without',
+    }, async () => {
+      const client = await new SseClient(gateway.publicPort, '/sse/room:one').opened();
+      const comings = () => client.notices.filter(({ data }) => /"(join|leave)"/.test(data)).length;
+      const members = async () =>
+        JSON.parse((await gateway.api('presence', { channel: 'room:one' })).text).result.presence;
+      await waitUntil(async () => Object.keys(await members()).length === 1, 'the member');
+      const before = await members();
+      await waitUntil(() => comings() === 1, 'himself to come');
+      await replacePrimary(gateway);
+      assert.deepEqual(await members(), before);
+      await gateway.publish('room:one', 'still here');
+      assert.deepEqual(await client.data(1), ['still here']);
+      assert.equal(comings(), 1, 'nobody else came or went');
+      client.close();
+      await waitUntil(async () => Object.keys(await members()).length === 0, 'the member to be gone');
     });
 
     it('positions and histories are those of before', { skip: history === 'without' }, async () => {
