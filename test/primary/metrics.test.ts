@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { CLOSE_REASONS, NOT_MOVED, REJECTIONS } from '../../src/close-reason.ts';
 import { DEFINITIONS, Metrics } from '../../src/primary/metrics.ts';
+import { OPERATION_KINDS } from '../../src/primary/operations.ts';
 import { WorkerTable } from '../../src/primary/worker-table.ts';
 import {
   ACCEPT_STATES,
@@ -84,6 +85,9 @@ describe('metrics', () => {
       'longwire_api_requests_total{outcome="succeeded"}',
       'longwire_api_requests_total{outcome="failed"}',
       'longwire_broker_gaps_total',
+      ...OPERATION_KINDS.flatMap((kind) =>
+        ['done', 'failed'].map((outcome) => `longwire_operations_total{kind="${kind}",outcome="${outcome}"}`),
+      ),
       ...['recovered', 'gap'].map((outcome) => `longwire_recoveries_total{outcome="${outcome}"}`),
       'longwire_channel_gaps_total',
       'longwire_conflated_total',
@@ -213,6 +217,15 @@ describe('metrics', () => {
     }
     assert.equal(samples.get('longwire_fanout_duration_seconds_count'), count);
     assert.equal(samples.get('longwire_fanout_duration_seconds_sum'), 3);
+  });
+
+  it('count operations by their kind and how they ended', async () => {
+    const metrics = new Metrics(new WorkerTable(1), BUILD, (kind, outcome) =>
+      kind === 'replace-primary' && outcome === 'failed' ? 3 : 0,
+    );
+    const samples = parse(await metrics.render());
+    assert.equal(samples.get('longwire_operations_total{kind="replace-primary",outcome="failed"}'), 3);
+    assert.equal(samples.get('longwire_operations_total{kind="replace-primary",outcome="done"}'), 0);
   });
 
   it('keep the counters of a worker that died, and drop its gauges', async () => {
