@@ -7,6 +7,7 @@
 
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import type { Config } from '../config/config.ts';
 import { RelayLink, workerEnd } from './broker/relay-link.ts';
 import { errorText } from './errors.ts';
@@ -44,6 +45,10 @@ const EXIT_CONFIG = 78;
 
 /** Node flags of the workers: docs/adr/0004-how-workers-collect-garbage.md. */
 const WORKER_FLAGS = ['--max-semi-space-size=1', '--single-threaded-gc', '--expose-gc'];
+
+// What passes through here lives for milliseconds: a young generation that grows to 32 MiB holds nothing but garbage
+// (docs/adr/0004). Workers have theirs by their flags.
+setFlagsFromString('--semi-space-growth-factor=1');
 
 // Whoever read our words may leave (`longwire | head -1`): the gateway goes on.
 process.stdout.on('error', () => {});

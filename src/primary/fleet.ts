@@ -11,6 +11,7 @@ import type { Config } from '../../config/config.ts';
 import { LongwireError } from '../errors.ts';
 import type { Share } from '../ipc.ts';
 import type { Log } from '../log.ts';
+import { collectGarbage } from './garbage.ts';
 import { type Operation, Operations, type Work } from './operations.ts';
 import type { Supervisor } from './supervisor.ts';
 import { heldBy } from './watch.ts';
@@ -38,7 +39,7 @@ export class Fleet {
     log: Log,
     replacePrimary: Work = noReplacement,
   ) {
-    this.operations = new Operations(log);
+    this.operations = new Operations(log, collectGarbage);
     this.#supervisor = supervisor;
     this.#table = table;
     this.#readConfig = readConfig;

@@ -5,7 +5,7 @@
 // closed in every case, and in none before node:child_process is done with it: a copy that stays open holds the connection
 // open after both workers have let go of it.
 //
-// Bound: workers have 64 each on their way (workers/moving/hand-over.ts); one object and one timer each.
+// Bound: workers have 64 each on their way (workers/moving/hand-over.ts); one object each, and one timer for all.
 
 import type { Cargo, Descriptor, HandOverOutcome, ToWorker } from '../ipc.ts';
 
@@ -25,7 +25,7 @@ interface HandOver {
   readonly givenNumber: number;
   readonly taker: Party;
   readonly descriptor: Descriptor;
-  readonly deadline: NodeJS.Timeout;
+  readonly sentAtMs: number;
 }
 
 export class HandOvers {
@@ -34,6 +34,8 @@ export class HandOvers {
   /** What is to be done when nothing of a giver that is gone is under way any more. */
   readonly #afterwards = new Map<Party, () => void>();
   #number = 0;
+  /** Runs while something is under way. */
+  #timer: NodeJS.Timeout | null = null;
 
   constructor(deadlineMs: number = DEADLINE_MS) {
     this.#deadlineMs = deadlineMs;
@@ -56,8 +58,23 @@ export class HandOvers {
       answer(giver, [given], taker === null ? 'nobody' : 'returned');
       return;
     }
-    const deadline = setTimeout(() => this.#endAll([number], 'lost'), this.#deadlineMs);
-    this.#underWay.set(number, { giver, givenNumber: given, taker, descriptor, deadline });
+    this.#underWay.set(number, { giver, givenNumber: given, taker, descriptor, sentAtMs: performance.now() });
+    this.#timer ??= setTimeout(() => this.#lookForLost(), this.#deadlineMs);
+  }
+
+  /** Those that were not answered in time, in the order in which they were sent: one timer for all, or each leaves garbage. */
+  #lookForLost(): void {
+    this.#timer = null;
+    const due = performance.now() - this.#deadlineMs;
+    const lost: number[] = [];
+    for (const [number, { sentAtMs }] of this.#underWay) {
+      if (sentAtMs > due) {
+        this.#timer = setTimeout(() => this.#lookForLost(), sentAtMs - due + 1);
+        break;
+      }
+      lost.push(number);
+    }
+    this.#endAll(lost, 'lost');
   }
 
   /** The taker's word. */
@@ -100,9 +117,8 @@ export class HandOvers {
     for (const number of numbers) {
       const handOver = this.#underWay.get(number);
       if (handOver === undefined) continue;
-      const { giver, givenNumber, descriptor, deadline } = handOver;
+      const { giver, givenNumber, descriptor } = handOver;
       this.#underWay.delete(number);
-      clearTimeout(deadline);
       // Not before: while it waits in the taker's channel it must be open.
       descriptor.close();
       const givens = ended.get(giver);

@@ -27,7 +27,8 @@ export class LinkPairs {
   readonly #log: Log;
   readonly #ready: LinkPair[] = [];
   #count = 0;
-  #filling: Promise<void> | null = null;
+  /** One at a time: whoever asks for more waits for those that are being made. */
+  #filling: Promise<void> = Promise.resolve();
   #state: 'open' | 'closed' = 'open';
 
   constructor(log: Log) {
@@ -56,9 +57,7 @@ export class LinkPairs {
   }
 
   #fill(): Promise<void> {
-    this.#filling ??= this.#make().finally(() => {
-      this.#filling = null;
-    });
+    this.#filling = this.#filling.then(() => this.#make());
     return this.#filling;
   }
 
@@ -79,7 +78,8 @@ export class LinkPairs {
       this.#log.debug('no descriptor links: connections move by the channel', { reason: errorText(thrown) });
     }
     server.close();
-    if (folder !== null) await rm(folder, { recursive: true, force: true });
+    // A folder that stays is empty and does no harm.
+    if (folder !== null) await rm(folder, { recursive: true, force: true }).catch(() => {});
     if (this.#isClosed()) this.close();
   }
 

@@ -39,13 +39,16 @@ const PROGRESS_MS = 1_000;
 
 export class Operations {
   readonly #log: Log;
+  readonly #onOver: () => void;
   readonly #known: Operation[] = [];
   #number = 0;
   #last: Promise<void> = Promise.resolve();
   readonly #ended = new Map<string, number>();
 
-  constructor(log: Log) {
+  /** @param onOver Called when an operation is over, whatever became of it. */
+  constructor(log: Log, onOver: () => void = () => {}) {
     this.#log = log;
+    this.#onOver = onOver;
   }
 
   /** The newest last. */
@@ -125,6 +128,7 @@ export class Operations {
       operation.reason = errorText(thrown);
       this.#log.error('operation has failed', facts(operation));
     }
+    this.#onOver();
   }
 
   #end(operation: Operation, outcome: OperationOutcome): void {
