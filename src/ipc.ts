@@ -22,7 +22,7 @@ export interface Assignment {
   /** The worker's slot, 1 to N: its id in logs and metrics, kept by its replacement. */
   worker: number;
   config: Config;
-  /** Most connections that this worker may hold. */
+  /** Most connections that this worker may hold, until it is told another limit. */
   connectionLimit: number;
   /** Null for no TLS. */
   tls: TlsIdentity | null;
@@ -81,8 +81,8 @@ export interface HeldState {
 export type BatchStep =
   | { kind: 'offer'; states: readonly HeldState[] }
   | { kind: 'accepted' }
-  /** Also said by the primary, when the taker is gone. */
-  | { kind: 'refused'; why: string }
+  /** Also said by the primary, when the taker is gone. `away`: its broker is, so that it is to be asked again until that is back. */
+  | { kind: 'refused'; why: string; away?: boolean }
   /** The taker has seen the fence: it keeps what comes from there on. */
   | { kind: 'fenced' }
   /** What the poll session `index` of the batch holds: it is the taker's from now on. */
@@ -143,6 +143,8 @@ export type ToWorker =
   | { type: 'assign'; assignment: Assignment }
   /** Serve new connections with this from now on; those that are held stay as they are. Sent only where TLS is on. */
   | { type: 'tls'; identity: TlsIdentity }
+  /** There are more workers or fewer, and so another share of the connections for each: those that are held stay. */
+  | { type: 'limit'; connectionLimit: number }
   /** Give up all connections, spread over this many seconds, then exit. */
   | { type: 'drain'; seconds: number }
   /** A copy of the listening socket comes along: the answer to `listen`. */

@@ -81,21 +81,23 @@ async function configure(former: FormerPrimary | null): Promise<Configuration> {
 
 async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimary | null, log: Log): Promise<void> {
   const version = readVersion();
-  const limits = shareConnections(config.maxConnections, config.workers, readDescriptorLimit());
+  const descriptorLimit = readDescriptorLimit();
+  const share = (workers: number) => shareConnections(config.maxConnections, workers, descriptorLimit);
+  const limits = share(config.workers);
   if (limits.warning !== null) log.warn(limits.warning);
 
   if (tls !== null) logCertificate(log, 'TLS is on', tls);
 
   const table = new WorkerTable(config.workers);
   const relay = new Relay(log, undefined, config.historyLimitBytes);
-  const front = await stickyFront(config, limits.perWorker, table, log);
+  const front = await stickyFront(config, () => share(table.rows.length).perWorker, table, log);
   const pairs = new LinkPairs(log);
   await pairs.keep(config.workers);
   const supervisor = new Supervisor({
     exec: fileURLToPath(new URL('../workers/main.js', import.meta.url)),
     execArgv: [...WORKER_FLAGS, ...process.execArgv],
     config,
-    connectionLimit: limits.perWorker,
+    connectionLimit: (workers) => share(workers).perWorker,
     tls,
     table,
     relay,
@@ -229,7 +231,7 @@ async function reread(running: Config, log: Log): Promise<{ config: Config } | {
 /** Loaded only where it is used, with the library. Null where workers accept. */
 async function stickyFront(
   config: Config,
-  connectionLimit: number,
+  connectionLimit: () => number,
   table: WorkerTable,
   log: Log,
 ): Promise<StickyFront | null> {

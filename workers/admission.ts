@@ -23,9 +23,11 @@ const NOWHERE: ListeningAddress = { address: '', port: 0 };
 
 export class Admission {
   private readonly gateway: Gateway;
-  private readonly limit: number;
+  private limit: number;
+  /** The highest that it was: what the descriptors carry for sure. */
+  private highestLimit: number;
   /** Room is announced again below this: a little under the cap, so that one client that comes and goes is not a storm. */
-  private readonly roomAt: number;
+  private roomAt: number;
   /** Null where the primary accepts. */
   private readonly listener: Listener | null;
   private readonly onRoom: (room: boolean) => void;
@@ -38,7 +40,8 @@ export class Admission {
   constructor(gateway: Gateway, limit: number, options: ListenerOptions | null, onRoom: (room: boolean) => void) {
     this.gateway = gateway;
     this.limit = limit;
-    this.roomAt = limit - Math.max(1, Math.floor(limit / 100));
+    this.highestLimit = limit;
+    this.roomAt = roomBelow(limit);
     const onFault = (text: string): void => gateway.seldom.say('error', 'accept', text);
     this.listener = options === null ? null : new Listener(options, (wire) => this.onWire(wire), onFault);
     this.onRoom = onRoom;
@@ -47,6 +50,19 @@ export class Admission {
     this.last = false;
     this.state = 'starting';
     gateway.onConnectionClosed = () => this.onClosed();
+  }
+
+  get connectionLimit(): number {
+    return this.limit;
+  }
+
+  /** Another limit from now on. What is held beyond it stays. */
+  setLimit(limit: number): void {
+    this.limit = limit;
+    this.highestLimit = Math.max(this.highestLimit, limit);
+    this.roomAt = roomBelow(limit);
+    if (this.held >= limit) this.onCap();
+    else this.lookForRoom();
   }
 
   get heldCount(): number {
@@ -110,7 +126,7 @@ export class Admission {
     else if (this.held <= this.limit) {
       connection.start();
       if (this.held === this.limit) this.onCap();
-    } else if (this.held <= this.limit + TURNED_AWAY_LIMIT) {
+    } else if (this.held <= this.highestLimit + TURNED_AWAY_LIMIT) {
       connection.turnAway('capacity', 'the gateway holds as many connections as it may; try again later');
     } else {
       gateway.countRejected('capacity');
@@ -134,6 +150,10 @@ export class Admission {
   private onClosed(): void {
     this.held--;
     this.gateway.countTransport(transportIndex.http, -1);
+    this.lookForRoom();
+  }
+
+  private lookForRoom(): void {
     if (this.held > this.roomAt || (this.state !== 'full' && this.state !== 'rejecting')) return;
     this.state = 'listening';
     this.onRoom(true);
@@ -150,4 +170,9 @@ export class Admission {
       }, LISTEN_AGAIN_MS);
     });
   }
+}
+
+/** Room is announced again a little under the cap. */
+function roomBelow(limit: number): number {
+  return limit - Math.max(1, Math.floor(limit / 100));
 }

@@ -68,6 +68,9 @@ process.on('message', (message: ToWorker, descriptor: unknown) => {
       isLast = message.last;
       admission?.setLast(message.last);
       return;
+    case 'limit':
+      admission?.setLimit(message.connectionLimit);
+      return;
     case 'sticky:connection':
     case 'sticky:http-chunk-start':
     case 'sticky:http-chunk':
@@ -129,7 +132,7 @@ async function run(assignment: Assignment): Promise<void> {
   const sendHeld = (slot: number, number: number, cargo: Cargo, descriptor: Descriptor): boolean =>
     link?.send(slot, number, packCargo(cargo), descriptor) === true;
   moves = new Moves(here, admission, { send: primary.send, sendHeld, adopt: adoptHere });
-  reporter = new Reporter(here, admission, connectionLimit, (snapshot) => send({ type: 'stats', snapshot }));
+  reporter = new Reporter(here, admission, (snapshot) => send({ type: 'stats', snapshot }));
   admission.setLast(isLast);
   if (config.accept === 'sticky') intake = new StickyIntake(here, admission, send);
 

@@ -15,16 +15,14 @@ const DELAY_RESOLUTION_MS = 20;
 export class Reporter {
   private readonly gateway: Gateway;
   private readonly admission: Admission;
-  private readonly connectionLimit: number;
   private readonly push: (snapshot: Snapshot) => void;
   private readonly loopDelay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
   private loopUtilization: EventLoopUtilization = performance.eventLoopUtilization();
   private memory: NodeJS.MemoryUsage = { rss: 0, heapTotal: 0, heapUsed: 0, external: 0, arrayBuffers: 0 };
 
-  constructor(gateway: Gateway, admission: Admission, connectionLimit: number, push: (snapshot: Snapshot) => void) {
+  constructor(gateway: Gateway, admission: Admission, push: (snapshot: Snapshot) => void) {
     this.gateway = gateway;
     this.admission = admission;
-    this.connectionLimit = connectionLimit;
     this.push = push;
   }
 
@@ -45,7 +43,7 @@ export class Reporter {
     gauges.pollSessions = gateway.polls.sessionCount;
     gauges.knownClients = gateway.presence.identities.size;
     gauges.mailboxBytes = gateway.polls.store.bytes;
-    gauges.connectionLimit = this.connectionLimit;
+    gauges.connectionLimit = admission.connectionLimit;
     gauges.acceptState = admission.state;
     gauges.brokerState = gateway.broker.state;
     gauges.brokerRoundTripSeconds = gateway.broker.roundTripSeconds;

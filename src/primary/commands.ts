@@ -17,6 +17,8 @@ import type { Fleet } from './fleet.ts';
 import { facts, type Operation } from './operations.ts';
 
 const BODY_LIMIT_BYTES = 1_024;
+/** What is read of a body that is too long, so that its sender hears why: an answer is lost when what was sent is not read. */
+const READ_LIMIT_BYTES = 64 * 1_024;
 const WORKERS_LIMIT = 1_024;
 const NOTHING_TO_SAY = 'there is nothing to say in the body';
 
@@ -55,6 +57,7 @@ export class Commands {
   /** Begins what is asked for. */
   async run(path: CommandPath, request: IncomingMessage): Promise<Reply> {
     const read = await readObject(request);
+    if (read === null) return refuse(413, `the body may have ${BODY_LIMIT_BYTES} bytes`);
     if (typeof read === 'string') return refuse(400, read);
     try {
       const operation = this.#begin(path, read);
@@ -105,15 +108,17 @@ function digest(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }
 
-/** The body as a JSON object, {} where there is none; or what is wrong with it. */
-async function readObject(request: IncomingMessage): Promise<Record<string, unknown> | string> {
+/** The body as a JSON object, {} where there is none; or what is wrong with it; null when it is too long. */
+async function readObject(request: IncomingMessage): Promise<Record<string, unknown> | string | null> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request) {
+  // Leaving the loop must not destroy the connection, on which the answer is still to go out.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     bytes += (chunk as Buffer).length;
-    if (bytes > BODY_LIMIT_BYTES) return `the body may have ${BODY_LIMIT_BYTES} bytes`;
-    chunks.push(chunk as Buffer);
+    if (bytes > READ_LIMIT_BYTES) break;
+    if (bytes <= BODY_LIMIT_BYTES) chunks.push(chunk as Buffer);
   }
+  if (bytes > BODY_LIMIT_BYTES) return null;
   if (bytes === 0) return {};
   try {
     const value: unknown = JSON.parse(Buffer.concat(chunks).toString());

@@ -67,8 +67,8 @@ interface Target {
 
 export interface FrontOptions {
   config: Config;
-  /** Most connections of one worker. */
-  connectionLimit: number;
+  /** Most connections of one worker, of those there are now. */
+  connectionLimit(): number;
   /** RLIMIT_NOFILE of this process. */
   descriptorLimit: number;
   table: WorkerTable;
@@ -82,7 +82,7 @@ const { setupPrimary } = sticky as unknown as { setupPrimary(server: EventEmitte
 
 export class StickyFront {
   readonly #config: Config;
-  readonly #connectionLimit: number;
+  readonly #connectionLimit: () => number;
   readonly #limit: number;
   readonly #table: WorkerTable;
   readonly #seldom: Seldom;
@@ -176,7 +176,7 @@ export class StickyFront {
   }
 
   #hasRoom(target: Target): boolean {
-    return target.row.state === 'ready' && target.row.room && this.#heldBy(target) < this.#connectionLimit;
+    return target.row.state === 'ready' && target.row.room && this.#heldBy(target) < this.#connectionLimit();
   }
 
   /** Connections, those on their way included. */

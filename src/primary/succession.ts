@@ -62,6 +62,8 @@ export interface SuccessionHost {
   assign(worker: WorkerProcess, slot: Slot): void;
   /** Who is ready has changed. */
   onChange(): void;
+  /** There are more slots or fewer. */
+  onSlots(): void;
   onPromoted(worker: WorkerProcess, ready: WorkerAddress): void;
 }
 
@@ -116,6 +118,7 @@ export class Succession {
       await this.#expect(worker);
       // It had poll sessions when it was given up: the new worker asks for those that it has not got.
       if (this.#heirs.has(id)) worker.send({ type: 'predecessor', present: true });
+      this.#host.onSlots();
     } catch (thrown) {
       slots.pop();
       table.removeSlot();
@@ -136,6 +139,7 @@ export class Succession {
     const slot = slots.pop();
     table.removeSlot();
     if (slot === undefined) return NOTHING_GIVEN;
+    this.#host.onSlots();
     clearTimer(slot);
     const { worker } = slot;
     if (worker === null) return NOTHING_GIVEN;
@@ -323,14 +327,19 @@ export class Succession {
 
   /**
    * Kills a worker that does not leave. One that goes on giving is given the time again, however many it holds; so is one
-   * whose broker is away, which cannot give anything.
+   * whose broker is away, or that of whoever would take, which cannot give anything. One that was not heard of for all
+   * that time hangs, whatever it said before.
    */
   #deadline(worker: WorkerProcess, limitMs: number): NodeJS.Timeout {
     const { row } = worker;
+    const { table } = this.#host;
     const movedBefore = row.counters.movedOut;
+    const begunAtMs = table.nowMs();
     return setTimeout(() => {
       const leaving = this.#leaving.get(worker);
-      const goesOn = row.counters.movedOut > movedBefore || row.brokerState !== 'up';
+      const away = [row, ...table.inState('ready')].some(({ brokerState }) => brokerState !== 'up');
+      const isHeard = (row.snapshotAtMs ?? 0) > begunAtMs;
+      const goesOn = isHeard && (row.counters.movedOut > movedBefore || away);
       if (leaving === undefined || !goesOn) worker.kill();
       else leaving.deadline = this.#deadline(worker, limitMs);
     }, limitMs);

@@ -37,8 +37,8 @@ export interface SupervisorOptions {
   /** Node flags of the workers. */
   execArgv: string[];
   config: Config;
-  /** Most connections of one worker. */
-  connectionLimit: number;
+  /** Most connections of one worker, of so many. */
+  connectionLimit(workers: number): number;
   /** What workers serve TLS with; null, or none, for no TLS. */
   tls?: TlsIdentity | null;
   table: WorkerTable;
@@ -334,12 +334,12 @@ export class Supervisor implements WorkerProcessOwner {
   }
 
   #sendAssignment(worker: WorkerProcess): void {
-    const { connectionLimit, relay } = this.#options;
+    const { relay } = this.#options;
     if (worker.link !== null) relay.join(worker.row.life, worker.link, worker.id);
     const assignment = {
       worker: worker.id,
       config: { ...this.#config, port: this.#port },
-      connectionLimit,
+      connectionLimit: this.#connectionLimit,
       tls: this.#tls,
       descriptorLink: worker.descriptors !== null,
     };
@@ -484,8 +484,17 @@ export class Supervisor implements WorkerProcessOwner {
         this.#sendAssignment(worker);
       },
       onChange: () => this.#appointLast(),
+      onSlots: () => this.#shareConnections(),
       onPromoted: (worker, ready) => this.#logReady(worker, ready),
     };
+  }
+
+  get #connectionLimit(): number {
+    return this.#options.connectionLimit(this.#slots.length);
+  }
+
+  #shareConnections(): void {
+    for (const worker of this.#processes()) worker.send({ type: 'limit', connectionLimit: this.#connectionLimit });
   }
 
   #appointLast(): void {

@@ -54,7 +54,7 @@ for (const wire of ['handle', 'socket']) {
         exec: EXEC,
         execArgv: [],
         config: { ...loaded.config, logLevel: 'error' },
-        connectionLimit: 1_000,
+        connectionLimit: () => 1_000,
         table,
         relay: new Relay(log),
         log,

@@ -35,7 +35,7 @@ async function rig(descriptorLimit: number, headDeadlineSeconds = 60): Promise<R
   const config = { ...loaded.config, port: 0 };
   const { log, lines } = logLines();
   const table = new WorkerTable(1);
-  const front = new StickyFront({ config, connectionLimit: 100, descriptorLimit, table, log });
+  const front = new StickyFront({ config, connectionLimit: () => 100, descriptorLimit, table, log });
   fronts.push(front);
   const { port } = await front.listen();
   return { front, table, lines, port };

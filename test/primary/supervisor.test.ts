@@ -60,7 +60,7 @@ function rig({ behaviours, accept = 'shared', ...deadlines }: RigOptions): Rig {
     exec: EXEC,
     execArgv: [],
     config: loaded.config,
-    connectionLimit: 100,
+    connectionLimit: (workers) => Math.floor(200 / workers),
     table,
     relay: {
       join: (id) => relayed.push(`+${id}`),
@@ -133,7 +133,7 @@ describe('start', () => {
       [1, 2, 3],
       'each worker was told its slot',
     );
-    assert.equal(row(2).gauges.connectionLimit, 100);
+    assert.equal(row(2).gauges.connectionLimit, 66);
     assert.equal(row(2).brokerState, 'up');
   });
 
@@ -431,6 +431,27 @@ describe('the succession', () => {
     assert.deepEqual([row(1).pid, row(2).pid], [former[0], slow.pid]);
     assert.equal(operation.workersDone, 1);
     assert.equal(supervisor.config, config, 'what one runs on by now');
+  });
+
+  it('shares the connections out anew when there are more workers or fewer', async () => {
+    const { supervisor, table } = rig({ behaviours: ['serve', 'serve'] });
+    await supervisor.start();
+    const limits = () => table.rows.map(({ gauges }) => gauges.connectionLimit);
+    await waitUntil(
+      () => limits().every((limit) => limit === 100),
+      () => `a half each: ${limits()}`,
+    );
+    await supervisor.succession.addSlot();
+    await waitUntil(
+      () => limits().length === 3 && limits().every((limit) => limit === 66),
+      () => `a third: ${limits()}`,
+    );
+    await supervisor.succession.removeSlot();
+    await supervisor.succession.removeSlot();
+    await waitUntil(
+      () => limits().length === 1 && limits()[0] === 200,
+      () => `all for one: ${limits()}`,
+    );
   });
 
   it('gives up no slot while none of the others is ready', async () => {

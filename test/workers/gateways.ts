@@ -13,7 +13,7 @@ export const API_KEY = 'the-key-of-this-test';
 /** A broker that takes publications at once, or as `onPublish` says. */
 export class StandInBroker implements Broker {
   readonly name = 'memory';
-  readonly state: BrokerState = 'up';
+  state: BrokerState = 'up';
   readonly roundTripSeconds = 0;
   history: HistoryStore | null = null;
   presence: PresenceStore | null = null;

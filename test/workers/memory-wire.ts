@@ -12,7 +12,7 @@ type Arrival = Buffer | 'end' | 'reset';
 export class MemoryWire implements Wire {
   outboxBytes = 0;
   outboxEntries = 0;
-  readonly shareable = true;
+  readonly shareable: boolean = true;
   relayed = false;
   paused = false;
   /** Whom the kernel says we speak to. */

@@ -564,7 +564,7 @@ describe('a connection that polls', () => {
       client.poll('a?channel=b');
       client.peer.send(how);
       assert.deepEqual(held().subscriptions, 0);
-      assert.equal(test.gateway.polls.hasRoom, true);
+      assert.equal(test.gateway.polls.hasRoom(), true);
     }
     assert.deepEqual(closedOf(test.gateway), ['client-left', 'client-left']);
   });

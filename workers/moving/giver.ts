@@ -44,6 +44,8 @@ export interface BatchOutcome {
   moved: number;
   /** Why none moved; null when the batch went its way. */
   calledOff: string | null;
+  /** Whether that was because the taker's broker is away. */
+  away: boolean;
 }
 
 /** What moves: a held connection, or a poll session with the connection that waits for it, if one does. */
@@ -59,6 +61,7 @@ interface Batch {
   fencedThere: boolean;
   /** Why it is called off, once it is. */
   refused: string | null;
+  away: boolean;
   /** The fence's place in the order. */
   order: number;
   /** What was left of each connection's heartbeat when it was set out, by index. */
@@ -111,7 +114,7 @@ export class Giver {
     for (const index of batch.waiting) goOn(batch.movers[index] as Mover, batch.heartbeatsMs[index] as number);
     this.batches.delete(batch.id);
     say({ kind: 'over' });
-    return { moved, calledOff: batch.refused };
+    return { moved, calledOff: batch.refused, away: batch.away };
   }
 
   private countStaying(reason: NotMoved, count = 1): void {
@@ -126,7 +129,10 @@ export class Giver {
     if (batch === undefined) return;
     if (step.kind === 'accepted') batch.accepted = true;
     else if (step.kind === 'fenced') batch.fencedThere = true;
-    else if (step.kind === 'refused') batch.refused ??= step.why;
+    else if (step.kind === 'refused') {
+      batch.refused ??= step.why;
+      batch.away ||= step.away === true;
+    }
     batch.wake?.();
   }
 
@@ -298,6 +304,7 @@ function makeBatch(movers: readonly Mover[], presence: Presence): Batch {
     fencedHere: false,
     fencedThere: false,
     refused: null,
+    away: false,
     order: 0,
     heartbeatsMs: [],
     waiting: new Set(),

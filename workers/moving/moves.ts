@@ -111,32 +111,34 @@ export class Moves {
     const beyond = shares.some(({ to }) => to > OTHER_SLOTS);
     for (let gainedAt = performance.now(); performance.now() - gainedAt < limitMs; ) {
       const held = this.find(isHeld, leftOf(takers));
-      if (everything) {
-        await this.giveSessions(takers);
-        this.giveIdle(takers);
-      }
+      const away = everything && (await this.giveSessions(takers));
+      if (everything) this.giveIdle(takers);
       const given = await this.giveHeld(held, takers);
       moved += given.moved;
       limitMs = beyond && given.calledOff ? BEYOND_VAIN_LIMIT_MS : this.vainLimitMs;
       const left =
         this.find(everything ? isAny : isHeld, leftOf(takers)).length + (everything ? this.sessions.length : 0);
       if (left === 0) break;
-      // Without the broker there is no fence and so no move: they stay here until it is back.
-      if (left < fewest || this.gateway.broker.state !== 'up') gainedAt = performance.now();
+      // Without the broker, here or there, there is no fence and so no move: they stay here until it is back.
+      if (left < fewest || this.gateway.broker.state !== 'up' || away || given.away) gainedAt = performance.now();
       fewest = Math.min(fewest, left);
       await new Promise((resolve) => setTimeout(resolve, PASS_PAUSE_MS));
     }
-    if (everything) this.countTls();
-    return { moved, stayed: this.find(isHeld, leftOf(takers)).length };
+    // Those through TLS are nobody's to take, so that shares of so many are always of others.
+    const throughTls = everything ? this.countTls() : 0;
+    return { moved, stayed: this.find(isHeld, leftOf(takers)).length + throughTls };
   }
 
-  private countTls(): void {
+  private countTls(): number {
     const { wheel, counters } = this.gateway;
-    const index = notMovedIndex.tls;
+    let count = 0;
     wheel.forEach((timed) => {
       if (!(timed instanceof Connection) || !isHeld(timed) || timed.wire.shareable) return;
-      counters.notMoved[index] = (counters.notMoved[index] as number) + 1;
+      count++;
     });
+    const index = notMovedIndex.tls;
+    counters.notMoved[index] = (counters.notMoved[index] as number) + count;
+    return count;
   }
 
   /** Connections that are so, and that could be given away at all. */
@@ -153,8 +155,9 @@ export class Moves {
   private async giveHeld(
     held: readonly Connection[],
     takers: readonly Taking[],
-  ): Promise<{ moved: number; calledOff: boolean }> {
+  ): Promise<{ moved: number; calledOff: boolean; away: boolean }> {
     let moved = 0;
+    let away = false;
     let at = 0;
     let stop = false;
     let turn = 0;
@@ -172,12 +175,13 @@ export class Moves {
         moved += outcome.moved;
         if (outcome.calledOff === null) continue;
         stop = true;
+        away ||= outcome.away;
         const facts = { to: taking.to, why: outcome.calledOff };
         this.gateway.seldom.say('warn', 'batch', 'a batch of connections was not moved; it is tried again', facts);
       }
     };
     await Promise.all(Array.from({ length: BATCHES_AT_ONCE }, giveBatches));
-    return { moved, calledOff: stop };
+    return { moved, calledOff: stop, away };
   }
 
   /** Poll sessions, those of first polls that wait included: whoever is to be given away has one from now on. */
@@ -189,15 +193,16 @@ export class Moves {
     return polls.sessions.filter(({ state }) => state === 'here');
   }
 
-  /** Gives all poll sessions to one worker, so that it is known where those of this slot are. */
-  private async giveSessions(takers: readonly Taking[]): Promise<void> {
+  /** Gives all poll sessions to one worker, so that it is known where those of this slot are. Whether its broker is away. */
+  private async giveSessions(takers: readonly Taking[]): Promise<boolean> {
     const [taking] = takers;
     const { sessions } = this;
-    if (taking === undefined) return;
+    if (taking === undefined) return false;
     for (let at = 0; at < sessions.length; at += BATCH_SIZE) {
-      const { calledOff } = await this.giver.move(sessions.slice(at, at + BATCH_SIZE), taking.to);
-      if (calledOff !== null) return;
+      const { calledOff, away } = await this.giver.move(sessions.slice(at, at + BATCH_SIZE), taking.to);
+      if (calledOff !== null) return away;
     }
+    return false;
   }
 
   /** Gives away those that wait for their next request, or have said nothing of it. They have no place in any order. */

@@ -54,9 +54,10 @@ export class Taker {
   }
 
   onOffer(batch: string, states: readonly HeldState[]): void {
-    const why = this.refusal(states);
+    const away = this.gateway.broker.state !== 'up';
+    const why = away ? 'its broker is away' : this.refusal(states);
     if (why !== null) {
-      this.options.say(batch, { kind: 'refused', why });
+      this.options.say(batch, { kind: 'refused', why, away });
       return;
     }
     const deadline = setTimeout(() => this.onOver(batch), BATCH_DEADLINE_MS).unref();
@@ -66,8 +67,14 @@ export class Taker {
 
   private refusal(states: readonly HeldState[]): string | null {
     if (this.gateway.draining) return 'it is draining';
-    if (this.gateway.broker.state !== 'up') return 'its broker is away';
-    if (!this.options.hasRoom(states.length) || !this.gateway.polls.hasRoom) return 'it has no room for them';
+    // Places are made when a fence comes by: those that are accepted and not fenced take room as well.
+    const coming = [
+      states,
+      ...[...this.batches.values()].flatMap(({ places, states }) => (places.length > 0 ? [] : [states])),
+    ].flat();
+    const sessions = coming.filter(({ poll }) => poll !== undefined).length;
+    if (!this.options.hasRoom(coming.length - sessions)) return 'it has no room for them';
+    if (sessions > 0 && !this.gateway.polls.hasRoom(sessions)) return 'it has no room for their sessions';
     if (this.batches.size >= BATCHES_LIMIT || states.length > BATCH_LIMIT) return 'it expects too many already';
     if (states.some(({ encoding, poll }) => poll === undefined && encodingOf(encoding) === null))
       return 'it does not know their encoding';

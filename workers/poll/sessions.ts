@@ -228,9 +228,9 @@ export class PollSessions {
     return this.named.size;
   }
 
-  /** Whether one more client may begin. */
-  get hasRoom(): boolean {
-    return this.named.size + this.unnamed < this.limits.sessionLimit;
+  /** Whether so many more clients may begin. */
+  hasRoom(count = 1): boolean {
+    return this.named.size + this.unnamed + count <= this.limits.sessionLimit;
   }
 
   /** All of them, for a worker that gives them away. */

@@ -70,7 +70,7 @@ function begin(
   const { polls, draining } = exchange.gateway;
   if (draining) {
     exchange.reject(503, 'this worker is draining; try again', 'draining', encoding.fields);
-  } else if (polls.hasRoom) {
+  } else if (polls.hasRoom()) {
     exchange.wait(encoding, channels, who, waitMs);
   } else {
     exchange.reject(503, 'this worker holds as many poll sessions as it may; try again', 'capacity', encoding.fields);

@@ -11,6 +11,7 @@ import type { Cargo, Descriptor, ToPrimary, ToWorker } from '../../../src/ipc.ts
 import { Batches } from '../../../src/primary/batches.ts';
 import { HandOvers, type Party } from '../../../src/primary/hand-overs.ts';
 import { Publication } from '../../../src/publication.ts';
+import { notMovedIndex } from '../../../src/stats.ts';
 import { Admission } from '../../../workers/admission.ts';
 import { Connection } from '../../../workers/connection.ts';
 import { drain } from '../../../workers/drain.ts';
@@ -104,6 +105,11 @@ class SharedWire extends MemoryWire implements Descriptor {
   }
 }
 
+/** As one through TLS: it cannot go anywhere. */
+class FixedWire extends SharedWire {
+  override readonly shareable = false;
+}
+
 class Rig {
   readonly batches = new Batches();
   readonly handOvers = new HandOvers(50);
@@ -147,11 +153,11 @@ class Rig {
     this.publish('all', Buffer.from(`#${++this.number}#`));
   }
 
-  connect(count: number, target = '/sse/all'): void {
+  connect(count: number, target = '/sse/all', to = this.giver, makeWire = () => new SharedWire()): void {
     for (let i = 0; i < count; i++) {
-      const wire = new SharedWire();
+      const wire = makeWire();
       this.wires.push(wire);
-      const connection = this.giver.admission.adopt(wire);
+      const connection = to.admission.adopt(wire);
       assert.ok(connection !== null);
       connection.start();
       wire.send(get(target));
@@ -246,6 +252,16 @@ describe('a move', () => {
     rig.next();
     assert.deepEqual(await rig.give(), { moved: 1, stayed: 1 });
     rig.checkLeftovers({ giver: 1, taker: 1 });
+  });
+});
+
+describe('what a move leaves', () => {
+  it('counts those that go through TLS among those that stay', async () => {
+    const rig = new Rig();
+    rig.connect(2);
+    rig.connect(3, '/sse/all', rig.giver, () => new FixedWire());
+    assert.deepEqual(await rig.give(), { moved: 2, stayed: 3 });
+    assert.equal(rig.giver.gateway.counters.notMoved[notMovedIndex.tls], 3);
   });
 });
 
@@ -371,6 +387,23 @@ describe('a step of a move that is cut', () => {
     rig.check({ giver: 5, taker: 0 });
   });
 
+  it('the taker’s broker is away: they wait for as long as that lasts, and move once it is back', async () => {
+    const rig = new Rig();
+    rig.connect(5);
+    rig.taker.broker.state = 'down';
+    let offers = 0;
+    rig.cut = (said) => {
+      if (said === 'offer') offers++;
+      return false;
+    };
+    const giving = rig.give();
+    // One each 100 ms: far beyond the time after which those that are refused stay.
+    await waitUntil(() => offers >= 10, 'offers to go on');
+    rig.taker.broker.state = 'up';
+    assert.deepEqual(await giving, { moved: 5, stayed: 0 });
+    rig.check({ giver: 0, taker: 5 });
+  });
+
   it('the taker dies after it has accepted: they stay', async () => {
     const rig = new Rig();
     rig.connect(5);
@@ -451,6 +484,18 @@ describe('a poll session', () => {
     );
     assert.ok((numbers as number[]).length >= 4);
     assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
+  });
+
+  it('does not come to a worker whose limit of sessions it would pass, and does not keep others from coming', async () => {
+    const rig = new Rig({ pollSessionLimit: 5 });
+    rig.connect(4, '/poll/all?timeout=0');
+    rig.connect(2, '/poll/all?timeout=0', rig.taker);
+    await waitUntil(() => rig.wires.every(({ read }) => read.length > 0), 'the first answers');
+    rig.connect(3);
+    assert.equal((await rig.give()).moved, 3);
+    assert.equal(rig.giver.gateway.polls.sessionCount, 4);
+    assert.equal(rig.taker.gateway.polls.sessionCount, 2);
+    assert.equal(rig.taker.open.length, 3);
   });
 
   it('goes on where it is when the move is called off', async () => {
