@@ -1,7 +1,8 @@
 #!lua name=longwire
--- The history in Redis: a library of functions (Redis 7) that the gateway loads by itself.
+-- The history in Redis: a library of functions (Redis 7), or one script where there are none, that the gateway loads by itself.
 --
 --   FCALL longwire_publish 0 push: chat:room1 hello [event greeting] [id 7] [key abc]
+--   EVALSHA {sha} 0 longwire_publish push: chat:room1 hello …       with the sha that HGET push::history script tells
 --
 -- is how any backend publishes with history: append, trim, expiry and PUBLISH in one atomic step. Before `longwire_publish`
 -- answers, nobody can have seen the publication without it being in the history, or the other way round. Where the channel
@@ -14,7 +15,8 @@
 -- Invariants: an offset is given out once in an epoch, and every one that is given out is published on `:stored`, in order, so
 -- that whoever listens sees a hole when it has missed something. `states` lives as long as this server process has this
 -- library; whoever finds it empty may have before it a counter that lost its last numbers (restored from a snapshot, a
--- replica that was promoted), and so begins a new epoch, which notes up to where the former one still holds.
+-- replica that was promoted), and so begins a new epoch, which notes up to where the former one still holds. A script keeps
+-- nothing from call to call: its state is that of the keys, as long as they name the run of the server that they are asked in.
 
 local VERSION = '{version}'
 -- How long the last offset of a silent channel is known. Beyond, its clients may be told of a gap that is none.
@@ -24,6 +26,9 @@ local PAST_EPOCHS = 16
 local MARKS = 8
 -- The clock is read at each so many offsets: a busy history notes the time often enough, and a slow one has few to note.
 local CLOCK_EVERY = 16
+
+-- Whether `states` outlives a call.
+local LASTING = redis.register_function ~= nil
 
 local states = {}
 
@@ -36,9 +41,13 @@ local function evicted_keys()
   return string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)') or '0'
 end
 
+local function run_of_server()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
 local function save(prefix, state)
   local kept = { generation = state.generation, epoch = state.epoch, past = state.past, marks = state.marks,
-    forgotten = state.forgotten }
+    forgotten = state.forgotten, run = state.run, evicted = state.evicted }
   redis.call('HSET', prefix .. ':history', 'state', cjson.encode(kept))
 end
 
@@ -53,6 +62,24 @@ local function read_options(json)
   add(options.default)
   for _, each in pairs(options.named) do add(each) end
   return options
+end
+
+-- The state of a prefix, or nil where nothing says that it is still true.
+local function find(prefix)
+  local state = states[prefix]
+  if state or LASTING then return state end
+  local key = prefix .. ':history'
+  local saved, options = unpack(redis.call('HMGET', key, 'state', 'options'))
+  state = saved and cjson.decode(saved)
+  if not state or state.run ~= run_of_server() then return nil end
+  state.field = 'at:' .. state.epoch
+  state.offset = tonumber(redis.call('HGET', key, state.field) or '-1')
+  if options then
+    state.options = read_options(options)
+    state.written = options
+  end
+  states[prefix] = state
+  return state
 end
 
 -- The state of a prefix, in a new epoch. `stale` is the counter's field that was found to be wrong, or nil.
@@ -76,6 +103,7 @@ local function open(prefix, stale)
   state.epoch = name
   state.field = 'at:' .. name
   state.evicted = evicted_keys()
+  state.run = not LASTING and run_of_server() or nil
   -- Keys may have been flushed while this process knew the options: it knows them still.
   local options = redis.call('HGET', key, 'options') or (states[prefix] and states[prefix].written)
   if options then
@@ -91,7 +119,7 @@ end
 
 -- The state, after a look at whether it is still that of the keys: they may have been flushed or replaced beneath us.
 local function current(prefix)
-  local state = states[prefix]
+  local state = find(prefix)
   if not state then return open(prefix) end
   local offset = redis.call('HGET', prefix .. ':history', state.field)
   if offset and tonumber(offset) == state.offset then return state end
@@ -166,12 +194,20 @@ local function next_offset(prefix, state)
   return state, last, offset
 end
 
+-- Sets a key for so many seconds, and returns what it was. SET with GET is one call less, and there since Redis 6.2.
+local function swap_top(key, text, seconds)
+  if LASTING then return redis.call('SET', key, text, 'EX', seconds, 'GET') end
+  local previous = redis.call('GETSET', key, text)
+  redis.call('EXPIRE', key, seconds)
+  return previous
+end
+
 -- Publishes one: its place, or a text that says why not, and then nothing was done.
 local function publish_one(prefix, channel, payload, event, id, key)
   local fault = fault_of(channel, payload, event, id)
   if fault then return fault end
 
-  local state = states[prefix] or open(prefix)
+  local state = find(prefix) or open(prefix)
   if not state.options then return 'no gateway has said which namespaces there are' end
   local options = options_of(state, channel)
   if options and options.limit > 0 and #payload > options.limit then
@@ -192,7 +228,7 @@ local function publish_one(prefix, channel, payload, event, id, key)
   -- Texts, since Redis would write a number out anew for each command.
   local text = string.format('%.0f', offset)
   local name = state.generation .. ':' .. channel
-  local previous = redis.call('SET', prefix .. ':top:' .. name, text, 'EX', options.topText, 'GET')
+  local previous = swap_top(prefix .. ':top:' .. name, text, options.topText)
   if not previous then previous = string.format('%.0f', forgotten(prefix, state, last)) end
   local log = prefix .. ':log:' .. name
   if not event and not id then
@@ -304,15 +340,17 @@ end
 -- Takes an offset and tells it to everybody who listens, so that they see where they stand.
 local function mark_line(_, args)
   local prefix = args[1]
-  local state, _, offset = next_offset(prefix, states[prefix] or open(prefix))
+  local state, _, offset = next_offset(prefix, find(prefix) or open(prefix))
   redis.call('PUBLISH', prefix .. ':stored', table.concat({ state.epoch, offset, 0, 5, -1, -1 }, ' ') .. '\n:mark')
   return offset
 end
 
--- prefix, options of the namespaces as JSON → version, state. What a gateway does when it has connected.
+-- prefix, options of the namespaces as JSON, the script's sha where this is one → version, state. What a gateway does when it
+-- has connected.
 local function connect(_, args)
-  local prefix, options = args[1], args[2]
+  local prefix, options, sha = args[1], args[2], args[3]
   local state = current(prefix)
+  if sha then redis.call('HSET', prefix .. ':history', 'script', sha) end
   if state.written ~= options then
     redis.call('HSET', prefix .. ':history', 'options', options)
     state.options = read_options(options)
@@ -321,10 +359,22 @@ local function connect(_, args)
   return { VERSION, described(state) }
 end
 
-redis.register_function('longwire_publish', publish)
-redis.register_function('longwire_publish_many', publish_many)
-redis.register_function('longwire_history', history)
-redis.register_function('longwire_missed', missed)
-redis.register_function('longwire_remove', remove)
-redis.register_function('longwire_connect', connect)
-redis.register_function('longwire_mark', mark_line)
+local named = {}
+
+local function offer(name, run)
+  if LASTING then redis.register_function(name, run) else named[name] = run end
+end
+
+offer('longwire_publish', publish)
+offer('longwire_publish_many', publish_many)
+offer('longwire_history', history)
+offer('longwire_missed', missed)
+offer('longwire_remove', remove)
+offer('longwire_connect', connect)
+offer('longwire_mark', mark_line)
+
+if not LASTING then
+  local run = named[table.remove(ARGV, 1) or '']
+  if not run then return redis.error_reply('ERR longwire: the first argument is the name of a function') end
+  return run(KEYS, ARGV)
+end

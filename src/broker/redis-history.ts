@@ -1,5 +1,6 @@
 // The history in Redis as a worker uses it: the functions of longwire.lua, loaded where they are missing or others, and
-// called. What they promise is said there.
+// called. What they promise is said there. Where the server knows no functions (Redis before 7, and some that are hosted) the same
+// file is one script, by EVALSHA, with the function's name before its arguments (docs/adr/0027).
 //
 // `connect` is called once for each connection to Redis, before anything is published or subscribed on it: it brings the
 // library, tells it the options of the namespaces, and learns where the counter stands. A Redis that was flushed while it
@@ -25,7 +26,11 @@ export class RedisHistory {
   readonly #prefix: string;
   readonly #options: string;
   readonly #library: string;
+  readonly #script: string;
+  readonly #sha: string;
   readonly #version: string;
+  /** How this server is called, found out at each connection. */
+  #by: 'functions' | 'script' = 'functions';
 
   constructor(client: Redis, prefix: string, namespaces: Namespaces, payloadLimitBytes: number) {
     this.#client = client;
@@ -34,16 +39,27 @@ export class RedisHistory {
     const source = readFileSync(SOURCE, 'utf8');
     this.#version = createHash('sha256').update(source).digest('hex').slice(0, 16);
     this.#library = source.replace('{version}', this.#version);
+    // The first line is for FUNCTION LOAD alone.
+    this.#script = this.#library.slice(this.#library.indexOf('\n') + 1);
+    this.#sha = createHash('sha1').update(this.#script).digest('hex');
   }
 
-  /** Brings Redis what it lacks. @throws what Redis answers: Redis before 7 knows no FUNCTION. */
+  /** By what it is called, for the log. */
+  get by(): 'functions' | 'script' {
+    return this.#by;
+  }
+
+  /** Brings Redis what it lacks. @throws what Redis answers. */
   async connect(): Promise<HistoryState> {
+    this.#by = 'functions';
     const known = await this.#connected().catch((error: unknown) => {
-      if (hasLostLibrary(error)) return null;
-      throw error;
+      if (isUnknownCommand(error)) this.#by = 'script';
+      else if (!hasLostLibrary(error)) throw error;
+      return null;
     });
     if (known !== null) return known;
-    await this.#client.call('FUNCTION', 'LOAD', 'REPLACE', this.#library);
+    if (this.#by === 'functions') await this.#client.call('FUNCTION', 'LOAD', 'REPLACE', this.#library);
+    else await this.#client.call('SCRIPT', 'LOAD', this.#script);
     const state = await this.#connected();
     if (state === null) throw new LongwireError('unavailable', 'another version of the library was loaded meanwhile');
     return state;
@@ -58,7 +74,8 @@ export class RedisHistory {
       if (id !== null) args.push(id);
       if (key !== null) args.push(key);
     }
-    pipeline.call('FCALL', 'longwire_publish_many', 0, this.#prefix, ...args);
+    const [command, ...named] = this.#named('longwire_publish_many');
+    pipeline.call(command, ...named, this.#prefix, ...args);
   }
 
   async read(channel: string, { since, limit, reverse }: HistoryQuery): Promise<ChannelHistory> {
@@ -93,12 +110,19 @@ export class RedisHistory {
   }
 
   async #connected(): Promise<HistoryState | null> {
-    const [version, state] = (await this.#call('longwire_connect', this.#options)) as [Buffer, Reply];
+    const sha = this.#by === 'script' ? [this.#sha] : [];
+    const [version, state] = (await this.#call('longwire_connect', this.#options, ...sha)) as [Buffer, Reply];
     return String(version) === this.#version ? stateOf(state) : null;
   }
 
   async #call(name: string, ...args: (string | number)[]): Promise<unknown> {
-    return this.#client.callBuffer('FCALL', name, 0, this.#prefix, ...args);
+    const [command, ...named] = this.#named(name);
+    return this.#client.callBuffer(command, ...named, this.#prefix, ...args);
+  }
+
+  /** The command, and what stands before a function's arguments. */
+  #named(name: string): [command: string, ...(string | number)[]] {
+    return this.#by === 'functions' ? ['FCALL', name, 0] : ['EVALSHA', this.#sha, 0, name];
   }
 }
 
@@ -120,7 +144,14 @@ class Refusal extends Error {
 
 /** Redis was flushed, or has lost functions or options in another way, since it was connected to: `connect` brings them. */
 export function hasLostLibrary(error: unknown): boolean {
-  return error instanceof Error && /Function not found|no gateway has said which namespaces/i.test(error.message);
+  return (
+    error instanceof Error && /Function not found|NOSCRIPT|no gateway has said which namespaces/i.test(error.message)
+  );
+}
+
+/** How a server answers that knows no functions, or whose operator has taken them away. */
+function isUnknownCommand(error: unknown): boolean {
+  return error instanceof Error && /unknown command/i.test(error.message);
 }
 
 function optionsJson(namespaces: Namespaces, payloadLimitBytes: number): string {

@@ -242,6 +242,9 @@ export class RedisBroker implements Broker {
       (state) => {
         if (this.#library !== 'asked' || this.#stopped) return;
         this.#library = 'stands';
+        if (this.#history?.by === 'script') {
+          this.#seldom.say('info', 'script', 'Redis has no functions: the history is called as a script');
+        }
         this.#receiver.onHistory(state);
         this.#subscribe();
         this.#updateState();

@@ -1,5 +1,6 @@
 // The history in Redis on a real server: what longwire.lua keeps, trims and forgets, and what positions are worth after each
-// way in which Redis can lose something.
+// way in which Redis can lose something. Once by functions, and once by the script, on a server whose operator has taken FUNCTION and
+// FCALL away: it answers as Redis before 7 does.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -10,7 +11,7 @@ import { MARK_CHANNEL } from '../../src/channel.ts';
 import { type ChannelHistory, missedSince } from '../../src/history.ts';
 import type { Position } from '../../src/position.ts';
 import { Publication } from '../../src/publication.ts';
-import { type RedisServerOptions, startRedis } from '../harness/redis.ts';
+import { startRedis } from '../harness/redis.ts';
 import { waitUntil } from '../harness/wait.ts';
 import { NASTY_PAYLOADS } from './conformance.ts';
 import { logLines } from './log-lines.ts';
@@ -35,8 +36,12 @@ class Keeper extends Recorder {
   }
 }
 
-async function open(options: RedisServerOptions = {}) {
-  const redis = await startRedis(options);
+type By = 'functions' | 'script';
+
+const NO_FUNCTIONS = ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', ''];
+
+async function open(by: By, options: string[] = []) {
+  const redis = await startRedis({ arguments: by === 'script' ? [...NO_FUNCTIONS, ...options] : options });
   const parsed = parseNamespaces(NAMESPACES, 1024 * 1024);
   assert.ok('namespaces' in parsed);
   const recorder = new Keeper();
@@ -48,7 +53,13 @@ async function open(options: RedisServerOptions = {}) {
   await waitUntil(() => recorder.kept[0]?.channel === MARK_CHANNEL, 'the mark that follows the subscription');
   const client = new Redis(redis.url, { retryStrategy: () => 20 });
   client.on('error', () => {});
-  return { redis, broker, recorder, client, make };
+  /** As a backend publishes. */
+  const call = async (...args: string[]): Promise<unknown> => {
+    if (by === 'functions') return client.fcall('longwire_publish', 0, ...args);
+    const sha = (await client.hget('push::history', 'script')) ?? assert.fail('nobody tells the sha of the script');
+    return client.evalsha(sha, 0, 'longwire_publish', ...args);
+  };
+  return { redis, broker, recorder, client, make, call };
 }
 
 type Opened = Awaited<ReturnType<typeof open>>;
@@ -79,260 +90,276 @@ async function missed(opened: Opened, channel: string, position: Position): Prom
   return texts(missedSince(await read(opened, channel), position));
 }
 
-describe('history in Redis', () => {
-  let opened: Opened;
-  before(async () => {
-    opened = await open();
-  });
-  after(() => close(opened));
+for (const by of ['functions', 'script'] as const) {
+  describe(`history in Redis by ${by}`, () => {
+    let opened: Opened;
+    before(async () => {
+      opened = await open(by);
+    });
+    after(() => close(opened));
 
-  it('keeps publications byte for byte, with event, id and place, and delivers them live in the same place', async () => {
-    const from = opened.recorder.kept.length;
-    const payloads = Object.values(NASTY_PAYLOADS);
-    for (const payload of payloads) {
-      const [position] = await opened.broker.publish([new Publication('chat:nasty', payload, 'ëvent', '')]);
-      const kept = (await read(opened, 'chat:nasty')).publications.at(-1) ?? assert.fail();
-      assert.ok(kept.payload.equals(payload));
-      assert.deepEqual(
-        [kept.event, kept.id, kept.offset, kept.epoch],
-        ['ëvent', '', position?.offset, position?.epoch],
-      );
-    }
-    await waitUntil(() => opened.recorder.kept.length >= from + payloads.length, 'the live ones');
-    for (const [i, live] of opened.recorder.kept.slice(from).entries()) {
-      assert.ok(live.payload.equals(payloads[i] ?? assert.fail()));
-      assert.deepEqual([live.channel, live.event, live.id], ['chat:nasty', 'ëvent', '']);
-      assert.equal(live.offset, (opened.recorder.kept[from]?.offset ?? 0) + i);
-    }
-  });
-
-  it('numbers all channels with one counter, without holes, and knows of each the one before', async () => {
-    const from = opened.recorder.kept.length;
-    await Promise.all(Array.from({ length: 300 }, (_, i) => publish(opened, `chat:${i % 7}`, String(i))));
-    await waitUntil(() => opened.recorder.kept.length >= from + 300, 'all');
-    const before = new Map<string, number>();
-    for (const [i, live] of opened.recorder.kept.slice(from).entries()) {
-      assert.equal(live.offset, (opened.recorder.kept[from]?.offset ?? 0) + i);
-      assert.equal(live.previous, before.get(live.channel) ?? 0);
-      before.set(live.channel, live.offset);
-    }
-  });
-
-  it('keeps as many as the namespace says, and tells what is gone from what never was', async () => {
-    const first = await last(opened, 'chat:trim', '0');
-    const second = await last(opened, 'chat:trim', '1');
-    await publish(opened, 'chat:trim', '2', '3', '4', '5', '6');
-    assert.deepEqual(await missed(opened, 'chat:trim', second), ['2', '3', '4', '5', '6']);
-    assert.equal(await missed(opened, 'chat:trim', first), null);
-  });
-
-  it('tells a quiet channel from a forgotten one', async () => {
-    const position = await last(opened, 'chat:other', 'x');
-    assert.deepEqual(await missed(opened, 'chat:never', position), []);
-    assert.deepEqual(await missed(opened, 'chat:never', { ...position, offset: 0 }), []);
-  });
-
-  it('lets them expire, and knows that they were there', async () => {
-    const before = await last(opened, 'chat:other', 'x');
-    const position = await last(opened, 'brief:a', '1', '2');
-    assert.deepEqual(await missed(opened, 'brief:a', before), ['1', '2']);
-    await waitUntil(async () => (await read(opened, 'brief:a')).publications.length === 0, 'them to expire');
-    assert.equal(await missed(opened, 'brief:a', before), null);
-    assert.deepEqual(await missed(opened, 'brief:a', position), []);
-    await publish(opened, 'brief:a', '3');
-    assert.deepEqual(await missed(opened, 'brief:a', position), ['3']);
-    assert.equal(await missed(opened, 'brief:a', before), null);
-  });
-
-  it('forgets a channel when told to, and calls that a gap for whoever was behind', async () => {
-    const behind = await last(opened, 'chat:remove', '1');
-    const position = await last(opened, 'chat:remove', '2');
-    await opened.broker.history?.remove('chat:remove');
-    assert.equal(await missed(opened, 'chat:remove', behind), null);
-    assert.deepEqual(await missed(opened, 'chat:remove', position), []);
-  });
-
-  it('knows no position of another epoch, or beyond its counter', async () => {
-    const position = await last(opened, 'chat:p', '1');
-    assert.equal(await missed(opened, 'chat:p', { ...position, epoch: 'other' }), null);
-    assert.equal(await missed(opened, 'chat:p', { ...position, offset: position.offset + 1 }), null);
-  });
-
-  it('is published to by any backend with one call, in order with what the gateway publishes', async () => {
-    const from = opened.recorder.kept.length;
-    const answer = await opened.client.fcall('longwire_publish', 0, 'push:', 'chat:b', 'one', 'event', 'e', 'id', '7');
-    const next = await last(opened, 'chat:b', 'two');
-    assert.deepEqual(answer, [next.epoch, next.offset - 1]);
-    await opened.client.fcall('longwire_publish', 0, 'push:', 'plain', 'live', 'event', 'e');
-    await opened.client.fcall('longwire_publish', 0, 'push:', 'plain', 'live only');
-    await waitUntil(() => opened.recorder.kept.length >= from + 4, 'four');
-    assert.deepEqual(
-      opened.recorder.kept.slice(from).map(({ channel, event, id, offset }) => [channel, event, id, offset > 0]),
-      [
-        ['chat:b', 'e', '7', true],
-        ['chat:b', null, null, true],
-        ['plain', 'e', null, false],
-        ['plain', null, null, false],
-      ],
-    );
-  });
-
-  it('publishes once what comes twice with one key', async () => {
-    const call = () => opened.client.fcall('longwire_publish', 0, 'push:', 'chat:key', 'x', 'key', 'abc');
-    const first = await call();
-    assert.deepEqual(await call(), first);
-    assert.equal((await read(opened, 'chat:key')).publications.length, 1);
-    assert.notDeepEqual(
-      await opened.client.fcall('longwire_publish', 0, 'push:', 'chat:key2', 'x', 'key', 'abc'),
-      first,
-    );
-  });
-
-  it('refuses what is no publication, and counts nothing for it', async () => {
-    const { offset } = await last(opened, 'chat:refuse', 'x');
-    for (const [args, problem] of [
-      [['push:'], /give a prefix, a channel and a payload/],
-      [['push:', '', 'x'], /1 to 255 bytes/],
-      [['push:', 'x'.repeat(256), 'x'], /1 to 255 bytes/],
-      [['push:', ':own', 'x'], /gateway's own/],
-      [['push:', 'chat:\n', 'x'], /control characters/],
-      [['push:', 'chat:a', 'x', 'event', 'a\nb'], /no CR, LF or NUL/],
-      [['push:', 'chat:a', 'x', 'event', 'longwire'], /must not be longwire/],
-      [['push:', 'chat:a', 'x', 'more', 'y'], /pairs of event, id and key/],
-      [['push:', 'small:a', 'x'.repeat(11)], /the payload has 11 bytes; 10 are allowed/],
-    ] as const) {
-      await assert.rejects(opened.client.fcall('longwire_publish', 0, ...args), problem);
-    }
-    assert.equal((await last(opened, 'chat:refuse', 'x')).offset, offset + 1);
-  });
-
-  it('finds what many channels have missed in one call', async () => {
-    const position = await last(opened, 'chat:m1', 'a');
-    await publish(opened, 'chat:m2', 'b');
-    await publish(opened, 'chat:m1', 'c');
-    const found = await opened.broker.history?.missed(position.offset, ['chat:m0', 'chat:m1', 'chat:m2']);
-    assert.deepEqual(
-      found?.channels.map(({ channel, publications }) => [channel, texts(publications)]),
-      [
-        ['chat:m1', ['c']],
-        ['chat:m2', ['b']],
-      ],
-    );
-  });
-
-  it('begins another epoch when Redis is flushed beneath us, and no former position is good', async () => {
-    const position = await last(opened, 'chat:flush', '1', '2', '3');
-    await opened.client.flushall();
-    const next = await last(opened, 'chat:flush', '4');
-    assert.notEqual(next.epoch, position.epoch);
-    assert.equal(await missed(opened, 'chat:flush', { ...position, offset: 1 }), null);
-    assert.deepEqual(await missed(opened, 'chat:flush', next), []);
-    await publish(opened, 'chat:flush', '5');
-    assert.deepEqual(await missed(opened, 'chat:flush', next), ['5']);
-  });
-
-  it('goes on when its functions were deleted and brought again, and former positions stay good', async () => {
-    const position = await last(opened, 'chat:reload', '1');
-    await publish(opened, 'chat:reload', '2');
-    await opened.client.call('FUNCTION', 'DELETE', 'longwire');
-    const recorder = new Keeper();
-    const other = opened.make(recorder);
-    await other.start();
-    await other.stop();
-    const next = await last(opened, 'chat:reload', '3');
-    assert.notEqual(next.epoch, position.epoch);
-    assert.deepEqual(await missed(opened, 'chat:reload', position), ['2', '3']);
-  });
-});
-
-describe('a Redis that loses functions and keys while it runs', () => {
-  it('refuses to publish rather than to publish without history, and is put right by the gateway', async () => {
-    const opened = await open();
-    try {
-      await last(opened, 'chat:a', '1');
-      await opened.client.call('FUNCTION', 'FLUSH');
-      await opened.client.flushall();
-      await assert.rejects(publish(opened, 'chat:a', '2'), { kind: 'unavailable', message: /Function not found/ });
-      await waitUntil(async () => {
-        const [taken] = await publish(opened, 'chat:a', '3').catch(() => []);
-        return taken != null;
-      }, 'the library to be back');
-      assert.equal((await read(opened, 'chat:a')).publications.length, 1);
-    } finally {
-      await close(opened);
-    }
-  });
-});
-
-describe('a Redis that is killed', () => {
-  it('without its data comes back with another epoch', async () => {
-    const opened = await open();
-    try {
-      const position = await last(opened, 'chat:a', '1');
-      await opened.redis.restart();
-      await opened.recorder.until(() => opened.broker.state === 'down', 'it to be noticed');
-      await opened.recorder.until(() => opened.broker.state === 'up', 'it to be back');
-      assert.equal(await missed(opened, 'chat:a', position), null);
-      assert.notEqual((await last(opened, 'chat:a', '1')).epoch, position.epoch);
-    } finally {
-      await close(opened);
-    }
-  });
-
-  it('with all its data still knows every position', async () => {
-    const opened = await open({ arguments: ['--appendonly', 'yes', '--appendfsync', 'always'] });
-    try {
-      const position = await last(opened, 'chat:a', '1');
-      await publish(opened, 'chat:a', '2');
-      await opened.redis.restart();
-      await opened.recorder.until(() => opened.broker.state === 'down', 'it to be noticed');
-      await opened.recorder.until(() => opened.broker.state === 'up', 'it to be back');
-      assert.deepEqual(await missed(opened, 'chat:a', position), ['2']);
-      await publish(opened, 'chat:a', '3');
-      assert.deepEqual(await missed(opened, 'chat:a', position), ['2', '3']);
-    } finally {
-      await close(opened);
-    }
-  });
-
-  it('with an older snapshot knows the positions up to that, and those beyond as gaps', async () => {
-    const opened = await open();
-    try {
-      const early = await last(opened, 'chat:a', '1');
-      await publish(opened, 'chat:a', '2');
-      await opened.client.save();
-      const lost = await last(opened, 'chat:a', '3');
-      await opened.redis.restart();
-      await opened.recorder.until(() => opened.broker.state === 'down', 'it to be noticed');
-      await opened.recorder.until(() => opened.broker.state === 'up', 'it to be back');
-      // The numbers are given out anew, to other publications.
-      const anew = await last(opened, 'chat:a', 'other 3', '4', '5');
-      assert.ok(anew.offset > lost.offset);
-      assert.deepEqual(await missed(opened, 'chat:a', early), ['2', 'other 3', '4', '5']);
-      assert.equal(await missed(opened, 'chat:a', lost), null);
-    } finally {
-      await close(opened);
-    }
-  });
-});
-
-describe('a Redis that evicts keys', () => {
-  it('leaves gaps, never silence', async () => {
-    const opened = await open({ arguments: ['--maxmemory-policy', 'allkeys-random'] });
-    try {
-      const start = await last(opened, 'chat:0', 'x');
-      for (let i = 1; i <= 200; i++) await publish(opened, `chat:${i}`, 'x'.repeat(1_000));
-      const used = Number(/used_memory:(\d+)/.exec(await opened.client.info('memory'))?.[1]);
-      await opened.client.config('SET', 'maxmemory', String(used - 50_000));
-      await opened.client.set('one more', 'x');
-      assert.ok(Number(/evicted_keys:(\d+)/.exec(await opened.client.info('stats'))?.[1]) > 0);
-      await opened.client.config('SET', 'maxmemory', '0');
-      for (let i = 1; i <= 200; i++) {
-        const found = await missed(opened, `chat:${i}`, start);
-        assert.ok(found === null || found.length === 1, `chat:${i} has ${found?.length}`);
+    it('keeps publications byte for byte, with event, id and place, and delivers them live in the same place', async () => {
+      const from = opened.recorder.kept.length;
+      const payloads = Object.values(NASTY_PAYLOADS);
+      for (const payload of payloads) {
+        const [position] = await opened.broker.publish([new Publication('chat:nasty', payload, 'ëvent', '')]);
+        const kept = (await read(opened, 'chat:nasty')).publications.at(-1) ?? assert.fail();
+        assert.ok(kept.payload.equals(payload));
+        assert.deepEqual(
+          [kept.event, kept.id, kept.offset, kept.epoch],
+          ['ëvent', '', position?.offset, position?.epoch],
+        );
       }
-    } finally {
-      await close(opened);
-    }
+      await waitUntil(() => opened.recorder.kept.length >= from + payloads.length, 'the live ones');
+      for (const [i, live] of opened.recorder.kept.slice(from).entries()) {
+        assert.ok(live.payload.equals(payloads[i] ?? assert.fail()));
+        assert.deepEqual([live.channel, live.event, live.id], ['chat:nasty', 'ëvent', '']);
+        assert.equal(live.offset, (opened.recorder.kept[from]?.offset ?? 0) + i);
+      }
+    });
+
+    it('numbers all channels with one counter, without holes, and knows of each the one before', async () => {
+      const from = opened.recorder.kept.length;
+      await Promise.all(Array.from({ length: 300 }, (_, i) => publish(opened, `chat:${i % 7}`, String(i))));
+      await waitUntil(() => opened.recorder.kept.length >= from + 300, 'all');
+      const before = new Map<string, number>();
+      for (const [i, live] of opened.recorder.kept.slice(from).entries()) {
+        assert.equal(live.offset, (opened.recorder.kept[from]?.offset ?? 0) + i);
+        assert.equal(live.previous, before.get(live.channel) ?? 0);
+        before.set(live.channel, live.offset);
+      }
+    });
+
+    it('keeps as many as the namespace says, and tells what is gone from what never was', async () => {
+      const first = await last(opened, 'chat:trim', '0');
+      const second = await last(opened, 'chat:trim', '1');
+      await publish(opened, 'chat:trim', '2', '3', '4', '5', '6');
+      assert.deepEqual(await missed(opened, 'chat:trim', second), ['2', '3', '4', '5', '6']);
+      assert.equal(await missed(opened, 'chat:trim', first), null);
+    });
+
+    it('tells a quiet channel from a forgotten one', async () => {
+      const position = await last(opened, 'chat:other', 'x');
+      assert.deepEqual(await missed(opened, 'chat:never', position), []);
+      assert.deepEqual(await missed(opened, 'chat:never', { ...position, offset: 0 }), []);
+    });
+
+    it('lets them expire, and knows that they were there', async () => {
+      const before = await last(opened, 'chat:other', 'x');
+      const position = await last(opened, 'brief:a', '1', '2');
+      assert.deepEqual(await missed(opened, 'brief:a', before), ['1', '2']);
+      await waitUntil(async () => (await read(opened, 'brief:a')).publications.length === 0, 'them to expire');
+      assert.equal(await missed(opened, 'brief:a', before), null);
+      assert.deepEqual(await missed(opened, 'brief:a', position), []);
+      await publish(opened, 'brief:a', '3');
+      assert.deepEqual(await missed(opened, 'brief:a', position), ['3']);
+      assert.equal(await missed(opened, 'brief:a', before), null);
+    });
+
+    it('forgets a channel when told to, and calls that a gap for whoever was behind', async () => {
+      const behind = await last(opened, 'chat:remove', '1');
+      const position = await last(opened, 'chat:remove', '2');
+      await opened.broker.history?.remove('chat:remove');
+      assert.equal(await missed(opened, 'chat:remove', behind), null);
+      assert.deepEqual(await missed(opened, 'chat:remove', position), []);
+    });
+
+    it('knows no position of another epoch, or beyond its counter', async () => {
+      const position = await last(opened, 'chat:p', '1');
+      assert.equal(await missed(opened, 'chat:p', { ...position, epoch: 'other' }), null);
+      assert.equal(await missed(opened, 'chat:p', { ...position, offset: position.offset + 1 }), null);
+    });
+
+    it('is published to by any backend with one call, in order with what the gateway publishes', async () => {
+      const from = opened.recorder.kept.length;
+      const answer = await opened.call('push:', 'chat:b', 'one', 'event', 'e', 'id', '7');
+      const next = await last(opened, 'chat:b', 'two');
+      assert.deepEqual(answer, [next.epoch, next.offset - 1]);
+      await opened.call('push:', 'plain', 'live', 'event', 'e');
+      await opened.call('push:', 'plain', 'live only');
+      await waitUntil(() => opened.recorder.kept.length >= from + 4, 'four');
+      assert.deepEqual(
+        opened.recorder.kept.slice(from).map(({ channel, event, id, offset }) => [channel, event, id, offset > 0]),
+        [
+          ['chat:b', 'e', '7', true],
+          ['chat:b', null, null, true],
+          ['plain', 'e', null, false],
+          ['plain', null, null, false],
+        ],
+      );
+    });
+
+    it('publishes once what comes twice with one key', async () => {
+      const call = () => opened.call('push:', 'chat:key', 'x', 'key', 'abc');
+      const first = await call();
+      assert.deepEqual(await call(), first);
+      assert.equal((await read(opened, 'chat:key')).publications.length, 1);
+      assert.notDeepEqual(await opened.call('push:', 'chat:key2', 'x', 'key', 'abc'), first);
+    });
+
+    it('refuses what is no publication, and counts nothing for it', async () => {
+      const { offset } = await last(opened, 'chat:refuse', 'x');
+      for (const [args, problem] of [
+        [['push:'], /give a prefix, a channel and a payload/],
+        [['push:', '', 'x'], /1 to 255 bytes/],
+        [['push:', 'x'.repeat(256), 'x'], /1 to 255 bytes/],
+        [['push:', ':own', 'x'], /gateway's own/],
+        [['push:', 'chat:\n', 'x'], /control characters/],
+        [['push:', 'chat:a', 'x', 'event', 'a\nb'], /no CR, LF or NUL/],
+        [['push:', 'chat:a', 'x', 'event', 'longwire'], /must not be longwire/],
+        [['push:', 'chat:a', 'x', 'more', 'y'], /pairs of event, id and key/],
+        [['push:', 'small:a', 'x'.repeat(11)], /the payload has 11 bytes; 10 are allowed/],
+      ] as const) {
+        await assert.rejects(opened.call(...args), problem);
+      }
+      assert.equal((await last(opened, 'chat:refuse', 'x')).offset, offset + 1);
+    });
+
+    it('finds what many channels have missed in one call', async () => {
+      const position = await last(opened, 'chat:m1', 'a');
+      await publish(opened, 'chat:m2', 'b');
+      await publish(opened, 'chat:m1', 'c');
+      const found = await opened.broker.history?.missed(position.offset, ['chat:m0', 'chat:m1', 'chat:m2']);
+      assert.deepEqual(
+        found?.channels.map(({ channel, publications }) => [channel, texts(publications)]),
+        [
+          ['chat:m1', ['c']],
+          ['chat:m2', ['b']],
+        ],
+      );
+    });
+
+    it('begins another epoch when Redis is flushed beneath us, and no former position is good', async () => {
+      const position = await last(opened, 'chat:flush', '1', '2', '3');
+      await opened.client.flushall();
+      // A script knows the options by their key alone: it refuses until the gateway has told them again.
+      const taken: Position[] = [];
+      await waitUntil(async () => {
+        taken.push(
+          ...(await last(opened, 'chat:flush', '4').then(
+            (each) => [each],
+            () => [],
+          )),
+        );
+        return taken.length > 0;
+      }, 'it to go on');
+      const [next = assert.fail()] = taken;
+      assert.notEqual(next.epoch, position.epoch);
+      assert.equal(await missed(opened, 'chat:flush', { ...position, offset: 1 }), null);
+      assert.deepEqual(await missed(opened, 'chat:flush', next), []);
+      await publish(opened, 'chat:flush', '5');
+      assert.deepEqual(await missed(opened, 'chat:flush', next), ['5']);
+    });
+
+    it('goes on when its functions were deleted and brought again, and former positions stay good', async () => {
+      const position = await last(opened, 'chat:reload', '1');
+      await publish(opened, 'chat:reload', '2');
+      await (by === 'functions'
+        ? opened.client.call('FUNCTION', 'DELETE', 'longwire')
+        : opened.client.call('SCRIPT', 'FLUSH'));
+      const recorder = new Keeper();
+      const other = opened.make(recorder);
+      await other.start();
+      await other.stop();
+      const next = await last(opened, 'chat:reload', '3');
+      // Functions have lost what they knew of this run of the server.
+      assert.equal(next.epoch === position.epoch, by === 'script');
+      assert.deepEqual(await missed(opened, 'chat:reload', position), ['2', '3']);
+    });
   });
-});
+
+  describe(`a Redis that loses ${by} and keys while it runs`, () => {
+    it('refuses to publish rather than to publish without history, and is put right by the gateway', async () => {
+      const opened = await open(by);
+      try {
+        await last(opened, 'chat:a', '1');
+        await opened.client.call(by === 'functions' ? 'FUNCTION' : 'SCRIPT', 'FLUSH');
+        await opened.client.flushall();
+        await assert.rejects(publish(opened, 'chat:a', '2'), {
+          kind: 'unavailable',
+          message: /Function not found|NOSCRIPT/,
+        });
+        await waitUntil(async () => {
+          const [taken] = await publish(opened, 'chat:a', '3').catch(() => []);
+          return taken != null;
+        }, 'the library to be back');
+        assert.equal((await read(opened, 'chat:a')).publications.length, 1);
+      } finally {
+        await close(opened);
+      }
+    });
+  });
+
+  describe(`a Redis that is killed, by ${by}`, () => {
+    it('without its data comes back with another epoch', async () => {
+      const opened = await open(by);
+      try {
+        const position = await last(opened, 'chat:a', '1');
+        await opened.redis.restart();
+        await opened.recorder.until(() => opened.broker.state === 'down', 'it to be noticed');
+        await opened.recorder.until(() => opened.broker.state === 'up', 'it to be back');
+        assert.equal(await missed(opened, 'chat:a', position), null);
+        assert.notEqual((await last(opened, 'chat:a', '1')).epoch, position.epoch);
+      } finally {
+        await close(opened);
+      }
+    });
+
+    it('with all its data still knows every position', async () => {
+      const opened = await open(by, ['--appendonly', 'yes', '--appendfsync', 'always']);
+      try {
+        const position = await last(opened, 'chat:a', '1');
+        await publish(opened, 'chat:a', '2');
+        await opened.redis.restart();
+        await opened.recorder.until(() => opened.broker.state === 'down', 'it to be noticed');
+        await opened.recorder.until(() => opened.broker.state === 'up', 'it to be back');
+        assert.deepEqual(await missed(opened, 'chat:a', position), ['2']);
+        await publish(opened, 'chat:a', '3');
+        assert.deepEqual(await missed(opened, 'chat:a', position), ['2', '3']);
+      } finally {
+        await close(opened);
+      }
+    });
+
+    it('with an older snapshot knows the positions up to that, and those beyond as gaps', async () => {
+      const opened = await open(by);
+      try {
+        const early = await last(opened, 'chat:a', '1');
+        await publish(opened, 'chat:a', '2');
+        await opened.client.save();
+        const lost = await last(opened, 'chat:a', '3');
+        await opened.redis.restart();
+        await opened.recorder.until(() => opened.broker.state === 'down', 'it to be noticed');
+        await opened.recorder.until(() => opened.broker.state === 'up', 'it to be back');
+        // The numbers are given out anew, to other publications.
+        const anew = await last(opened, 'chat:a', 'other 3', '4', '5');
+        assert.ok(anew.offset > lost.offset);
+        assert.deepEqual(await missed(opened, 'chat:a', early), ['2', 'other 3', '4', '5']);
+        assert.equal(await missed(opened, 'chat:a', lost), null);
+      } finally {
+        await close(opened);
+      }
+    });
+  });
+
+  describe(`a Redis that evicts keys, by ${by}`, () => {
+    it('leaves gaps, never silence', async () => {
+      const opened = await open(by, ['--maxmemory-policy', 'allkeys-random']);
+      try {
+        const start = await last(opened, 'chat:0', 'x');
+        for (let i = 1; i <= 200; i++) await publish(opened, `chat:${i}`, 'x'.repeat(1_000));
+        const used = Number(/used_memory:(\d+)/.exec(await opened.client.info('memory'))?.[1]);
+        await opened.client.config('SET', 'maxmemory', String(used - 50_000));
+        await opened.client.set('one more', 'x');
+        assert.ok(Number(/evicted_keys:(\d+)/.exec(await opened.client.info('stats'))?.[1]) > 0);
+        await opened.client.config('SET', 'maxmemory', '0');
+        for (let i = 1; i <= 200; i++) {
+          const found = await missed(opened, `chat:${i}`, start);
+          assert.ok(found === null || found.length === 1, `chat:${i} has ${found?.length}`);
+        }
+      } finally {
+        await close(opened);
+      }
+    });
+  });
+}

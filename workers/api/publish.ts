@@ -123,7 +123,7 @@ function readKey(gateway: Gateway, { idempotency_key: key = null }: Params): str
   }
   const { name, history } = gateway.broker;
   if (name === 'redis' && history === null) {
-    throw new LongwireError('not-available', 'idempotency_key needs Redis 7 and a namespace with history');
+    throw new LongwireError('not-available', 'over Redis idempotency_key needs a namespace with history');
   }
   return key;
 }
