@@ -85,8 +85,18 @@ export type BatchStep =
   | { kind: 'refused'; why: string; away?: boolean }
   /** The taker has seen the fence: it keeps what comes from there on. */
   | { kind: 'fenced' }
-  /** What the poll session `index` of the batch holds: it is the taker's from now on. */
-  | { kind: 'session'; index: number; position: number; acknowledged: number; frames: readonly (string | Uint8Array)[] }
+  /**
+   * What the poll session `index` of the batch holds: it is the taker's from now on. `places` are those in the history: the one
+   * behind which it is, then each frame's.
+   */
+  | {
+      kind: 'session';
+      index: number;
+      position: number;
+      acknowledged: number;
+      frames: readonly (string | Uint8Array)[];
+      places?: readonly (string | null)[];
+    }
   /** No more descriptors come. Also said by the primary, when the giver is gone. */
   | { kind: 'over' };
 

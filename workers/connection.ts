@@ -17,9 +17,8 @@ import { type Encoding, type Farewell, frameOf, type PollEncoding } from './enco
 import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { PENDING_LIMIT_BYTES } from './pending-request.ts';
-import type { WaitingPoll } from './poll/parts.ts';
+import type { FirstPoll, WaitingPoll } from './poll/parts.ts';
 import { PollSession, PollSubscriber } from './poll/sessions.ts';
-import type { Who } from './presence/who.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';
@@ -31,6 +30,7 @@ import type { Wire } from './wire/wire.ts';
 const OUTBOX_ENTRY_BYTES = 128;
 
 const SUPERSEDED = new LongwireError('superseded', 'a newer poll of this session has come');
+const OVERRUN = new LongwireError('unavailable', 'too much is published while this poll recovers; poll again');
 /** How long a move may take: far more than each of its steps may (moving/giver.ts). */
 const MOVING_LIMIT_MS = 20_000;
 /** Before every publication. */
@@ -99,7 +99,8 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
 
   /** Whether it is subscribed to its channels itself, and not stood in for while it recovers. */
   get settled(): boolean {
-    return this.gateway.history?.recoveries.has(this) !== true;
+    const client = this.session instanceof PollSubscriber ? this.session : this;
+    return this.gateway.history?.recoveries.has(client) !== true;
   }
 
   /** Neither reads nor is delivered to any more; publications after `order` are kept back. */
@@ -149,21 +150,19 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   wait(
     encoding: PollEncoding,
     channels: string | readonly string[],
-    holder: PollSession | Who | null,
+    holder: PollSession | FirstPoll,
     waitMs: number,
   ): void {
     const { gateway } = this;
+    const { polls } = gateway;
     this.encoding = encoding;
-    if (holder instanceof PollSession) {
-      this.channels = null;
-      this.session = gateway.polls.resume(holder, this);
-    } else {
-      this.channels = channels;
-      this.session = gateway.polls.begin(this, channels, holder);
-    }
+    this.channels = holder instanceof PollSession ? null : channels;
+    const subscriber = holder instanceof PollSession ? polls.resume(holder, this) : polls.begin(this, channels, holder);
+    this.session = subscriber;
     this.state = 'waiting';
     gateway.countTransport(transportIndex.http, -1);
     gateway.countTransport(transportIndex.poll, 1);
+    if (!(holder instanceof PollSession) && holder.origin?.sessionLost === true) polls.tellLost(subscriber);
     if (waitMs === 0) this.answerPoll();
     else gateway.wheel.schedule(this, waitMs);
   }
@@ -180,6 +179,11 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   supersede(): void {
     this.gateway.countRejected('superseded');
     this.endWaitWith((encoding, keepAlive) => encodePollFault(SUPERSEDED, encoding, keepAlive));
+  }
+
+  overrun(): void {
+    this.gateway.countRejected('capacity');
+    this.endWaitWith((encoding, keepAlive) => encodePollFault(OVERRUN, encoding, keepAlive));
   }
 
   dismiss(farewell: Farewell): void {

@@ -8,6 +8,7 @@ import type { Encoding, PollEncoding } from './encoding.ts';
 import type { Gateway } from './gateway.ts';
 import type { AnswerOptions } from './http/answers.ts';
 import type { RequestHead } from './http/request-head.ts';
+import type { FirstPoll } from './poll/parts.ts';
 import type { PollSession } from './poll/sessions.ts';
 import type { Who } from './presence/who.ts';
 import type { WebSocketSession } from './websocket/session.ts';
@@ -49,12 +50,12 @@ export interface Exchange {
   /**
    * Waits for a publication of the channels, or of a session that there is already, for so long at most; then answers.
    *
-   * @param holder The session; or, of a first poll, who its client says that it is, null where it does not say.
+   * @param holder The session; or what a first poll brings.
    */
   wait(
     encoding: PollEncoding,
     channels: string | readonly string[],
-    holder: PollSession | Who | null,
+    holder: PollSession | FirstPoll,
     waitMs: number,
   ): void;
 

@@ -92,7 +92,7 @@ export class Gateway implements BrokerReceiver {
     this.hub = new Hub(this.counters);
     this.wheel = new TimingWheel();
     this.keptBack = new KeptBack();
-    this.polls = new PollSessions(slot, pollLimits(config), this.hub, this.wheel, this.counters, this.keptBack);
+    this.polls = new PollSessions(slot, pollLimits(config), this, this.wheel, this.counters, this.keptBack);
     this.presence = new Presence({
       namespaces: this.namespaces,
       counters: this.counters,

@@ -13,8 +13,8 @@ import { BodyReader } from './http/body-reader.ts';
 import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
 import { PENDING_LIMIT_BYTES, PendingRequest } from './pending-request.ts';
+import type { FirstPoll } from './poll/parts.ts';
 import type { PollSession } from './poll/sessions.ts';
-import type { Who } from './presence/who.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 
@@ -29,7 +29,7 @@ export abstract class RequestConnection extends ConnectionLife implements Exchan
   abstract wait(
     encoding: PollEncoding,
     channels: string | readonly string[],
-    holder: PollSession | Who | null,
+    holder: PollSession | FirstPoll,
     waitMs: number,
   ): void;
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { startGateway } from '../harness/gateway.ts';
-import { HISTORY_TRANSPORTS, HistoryClient } from '../harness/history-client.ts';
+import { HISTORY_STREAMS, HistoryClient } from '../harness/history-client.ts';
 import { waitUntil } from '../harness/wait.ts';
 
 describe('a slow subscriber of a latest_only channel', () => {
@@ -17,7 +17,7 @@ describe('a slow subscriber of a latest_only channel', () => {
     const gateway = await startGateway({ env: { LONGWIRE_NAMESPACES: file, LONGWIRE_OUTBOX_LIMIT_BYTES: '1048576' } });
     try {
       const channels = ['price:a', 'price:b'];
-      const slow = HISTORY_TRANSPORTS.map((transport) => new HistoryClient(transport, gateway.publicPort, channels));
+      const slow = HISTORY_STREAMS.map((transport) => new HistoryClient(transport, gateway.publicPort, channels));
       await gateway.metricReaches('longwire_subscriptions', {}, 6);
       for (const client of slow) client.pause();
       const payload = '.'.repeat(50_000);

@@ -10,7 +10,12 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { EventSource } from 'eventsource';
 import { type GatewayProcess, startGateway, type WorkerInfo } from '../harness/gateway.ts';
-import { HISTORY_TRANSPORTS, HistoryClient, type HistoryTransport } from '../harness/history-client.ts';
+import {
+  HISTORY_STREAMS,
+  HISTORY_TRANSPORTS,
+  HistoryClient,
+  type HistoryTransport,
+} from '../harness/history-client.ts';
 import { ask } from '../harness/raw-client.ts';
 import { freePort, type RedisServer, startRedis } from '../harness/redis.ts';
 import { waitUntil } from '../harness/wait.ts';
@@ -284,7 +289,7 @@ for (const { name, start } of SETUPS) {
 
     it('recovers clients of a worker that was killed, on whichever comes to serve them', async () => {
       const channels = [fresh('chat'), fresh('chat')];
-      const clients = HISTORY_TRANSPORTS.map((transport) => open(transport, channels));
+      const clients = HISTORY_STREAMS.map((transport) => open(transport, channels));
       for (const client of clients) await client.opened();
       const killed = await gateway.workerPids();
       for (const pid of killed) process.kill(pid, 'SIGKILL');
@@ -333,7 +338,7 @@ for (const { name, start } of SETUPS) {
     });
 
     it('refuses a position where the format has no place for the outcome', async () => {
-      for (const path of ['/stream', '/ws']) {
+      for (const path of ['/stream', '/ws', '/poll']) {
         const upgrade =
           'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
         const fields = path === '/ws' ? upgrade : 'Connection: close\r\n';

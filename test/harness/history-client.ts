@@ -1,12 +1,15 @@
 // A client that keeps its position, as docs/protocol.md tells clients to: for each transport in its json format, what came in
 // order, and where it stands. What is read is taken apart by code that is not the gateway's.
 
+import { HistoryPoller } from './history-poller.ts';
 import { RawClient } from './raw-client.ts';
 import { waitUntil } from './wait.ts';
 import { WebSocketClient } from './websocket-client.ts';
 
-export type HistoryTransport = 'sse' | 'stream' | 'websocket';
-export const HISTORY_TRANSPORTS: readonly HistoryTransport[] = ['sse', 'stream', 'websocket'];
+export type HistoryTransport = 'sse' | 'stream' | 'websocket' | 'poll';
+/** Those that hold a connection. */
+export const HISTORY_STREAMS: readonly HistoryTransport[] = ['sse', 'stream', 'websocket'];
+export const HISTORY_TRANSPORTS: readonly HistoryTransport[] = [...HISTORY_STREAMS, 'poll'];
 
 export interface ReceivedPublication {
   channel: string;
@@ -29,8 +32,10 @@ export class HistoryClient {
   readonly replies: Record<string, unknown>[] = [];
   /** Opaque; null before the first was told. */
   position: string | null;
-  readonly #raw: RawClient;
+  /** Null where there are polls. */
+  readonly #raw: RawClient | null;
   readonly webSocket: WebSocketClient | null;
+  readonly poller: HistoryPoller | null;
   #read = 0;
 
   /**
@@ -42,9 +47,14 @@ export class HistoryClient {
     this.position = since;
     const [first = '', ...others] = channels;
     const query = [...others.map((each) => `channel=${encodeURIComponent(each)}`), 'format=json'];
-    if (since !== null && transport !== 'sse') query.push(`since=${encodeURIComponent(since)}`);
+    if (since !== null && transport !== 'sse' && transport !== 'poll') query.push(`since=${encodeURIComponent(since)}`);
     const target = `${encodeURIComponent(first)}?${query.join('&')}`;
-    if (transport === 'websocket') {
+    this.poller = null;
+    if (transport === 'poll') {
+      this.webSocket = null;
+      this.#raw = null;
+      this.poller = new HistoryPoller(port, target, channels, since, (entry) => this.entries.push(entry as Entry));
+    } else if (transport === 'websocket') {
       this.webSocket = new WebSocketClient(port, `/ws/${target}`);
       this.#raw = this.webSocket.connection;
     } else {
@@ -56,7 +66,7 @@ export class HistoryClient {
   }
 
   get ended(): boolean {
-    return this.#raw.ending !== 'none';
+    return this.poller === null ? this.#raw?.ending !== 'none' : this.poller.state === 'ended';
   }
 
   get publications(): ReceivedPublication[] {
@@ -79,7 +89,7 @@ export class HistoryClient {
       },
       () => `an outcome; there came ${JSON.stringify(this.entries.slice(-5))}`,
     );
-    if (found === undefined) throw new Error(`ended without an outcome: ${this.#raw.text}`);
+    if (found === undefined) throw new Error(`ended without an outcome: ${this.#said}`);
     return found;
   }
 
@@ -88,9 +98,10 @@ export class HistoryClient {
     await waitUntil(
       () => {
         this.look();
-        return this.entries.length > 0 || (this.transport === 'sse' && this.position !== null) || this.ended;
+        const told = this.transport === 'sse' || this.transport === 'poll';
+        return this.entries.length > 0 || (told && this.position !== null) || this.ended;
       },
-      () => `a position; there came ${this.#raw.text}`,
+      () => `a position; there came ${this.#said}`,
     );
     return this;
   }
@@ -125,19 +136,30 @@ export class HistoryClient {
 
   /** Reads nothing any more. */
   pause(): void {
-    this.#raw.socket.pause();
+    this.#raw?.socket.pause();
+    if (this.poller !== null) this.poller.state = 'paused';
   }
 
   resume(): void {
-    this.#raw.socket.resume();
+    this.#raw?.socket.resume();
+    if (this.poller !== null) this.poller.state = 'polling';
   }
 
   close(): void {
-    this.#raw.close();
+    this.#raw?.close();
+    if (this.poller !== null) this.poller.state = 'ended';
+  }
+
+  get #said(): string {
+    return this.#raw?.text ?? this.poller?.refusal ?? '';
   }
 
   /** Takes apart what has come since it was last looked. */
   look(): void {
+    if (this.poller !== null) {
+      this.position = this.poller.since;
+      return;
+    }
     if (this.webSocket !== null) {
       const { messages } = this.webSocket;
       for (; this.#read < messages.length; this.#read++) {
@@ -151,7 +173,7 @@ export class HistoryClient {
       }
       return;
     }
-    const { bytes } = this.#raw;
+    const bytes = this.#raw?.bytes ?? Buffer.alloc(0);
     if (this.#read === 0) {
       const end = bytes.indexOf('\r\n\r\n');
       if (end < 0) return;

@@ -97,7 +97,7 @@ export async function runScenario(
   const followers = Array.from({ length: 2 + random(2) }, () => {
     const channels = names.filter(() => random(3) > 0);
     const held = channels.some((name) => !name.startsWith('plain')) ? channels : [names[0] ?? '', ...channels];
-    return new Follower(held, HISTORY_TRANSPORTS[random(3)] ?? 'sse');
+    return new Follower(held, HISTORY_TRANSPORTS[random(HISTORY_TRANSPORTS.length)] ?? 'sse');
   });
   for (const follower of followers) {
     while (follower.firstPosition === null) await follower.connect(port);

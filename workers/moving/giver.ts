@@ -145,6 +145,10 @@ export class Giver {
     for (const [index, connection] of batch.movers.entries()) {
       if (connection instanceof PollSession) {
         if (connection.state !== 'here') continue;
+        if (!connection.settled) {
+          this.countStaying('recovering');
+          continue;
+        }
         batch.waiting.add(index);
         connection.setOut('moving', order);
         continue;
@@ -241,8 +245,8 @@ export class Giver {
     if (poll !== null && (poll.request !== null || !poll.wire.shareable || poll.wire.outboxBytes > 0))
       poll.answerPoll();
     const { sid, acknowledged, mailbox, waiting } = session;
-    const { position, content: frames } = mailbox;
-    const step: BatchStep = { kind: 'session', index, position, acknowledged, frames };
+    const { position, content } = mailbox;
+    const step: BatchStep = { kind: 'session', index, position, acknowledged, ...content };
     this.send({ type: 'batch', batch: batch.id, to: slot, step });
     session.waiting = null;
     polls.forget(session);

@@ -125,7 +125,8 @@ export class Taker {
   }
 
   /** What a poll session holds has come: it is served here from now on. */
-  onSession(batch: string, { index, position, acknowledged, frames }: Extract<BatchStep, { kind: 'session' }>): void {
+  onSession(batch: string, step: Extract<BatchStep, { kind: 'session' }>): void {
+    const { index, position, acknowledged, frames, places: kept = [] } = step;
     const places = this.batches.get(batch)?.places;
     const session = places?.[index] ?? null;
     if (places === undefined || !(session instanceof PollSession) || session.state !== 'expected') return;
@@ -133,7 +134,11 @@ export class Taker {
     session.acknowledged = acknowledged;
     session.mailbox.restore(
       position,
-      frames.map((frame) => new KeptFrame(typeof frame === 'string' ? Buffer.from(frame, 'latin1') : asBuffer(frame))),
+      kept[0] ?? null,
+      frames.map((frame, i) => {
+        const bytes = typeof frame === 'string' ? Buffer.from(frame, 'latin1') : asBuffer(frame);
+        return new KeptFrame(bytes, kept[i + 1] ?? null);
+      }),
     );
     this.gateway.presence.enter(session.subscriber, session.channels);
     session.goOn();

@@ -15,8 +15,8 @@ import type { Counters } from '../../src/stats.ts';
 /** From here on a frame is a Buffer, which is written as it is, and by all whose mailboxes it lies in. */
 const BUFFER_FROM_BYTES = 16_384;
 /** What a frame costs beside its bytes: this object and a string, or a Buffer, its ArrayBuffer and backing store. */
-const STRING_BYTES = 64;
-const BUFFER_BYTES = 320;
+const STRING_BYTES = 72;
+const BUFFER_BYTES = 328;
 /** A place in a mailbox's array, which grows by half. */
 const PLACE_BYTES = 16;
 
@@ -26,11 +26,14 @@ export type Frame = string | Buffer;
 /** A frame that lies in mailboxes. */
 export class KeptFrame {
   readonly frame: Frame;
+  /** Where its client stands in the history when it has this; null for what has no place there. */
+  readonly place: string | null;
   mailboxes: number;
 
   /** Copies: a publication's frame may lie in memory that is shared, or that is used again. */
-  constructor(frame: Buffer) {
+  constructor(frame: Buffer, place: string | null = null) {
     this.frame = frame.length < BUFFER_FROM_BYTES ? frame.toString('latin1') : ownMemory(frame);
+    this.place = place;
     this.mailboxes = 0;
   }
 
@@ -78,12 +81,30 @@ export class Mailbox {
   private bytes: number;
   /** Of the newest publication. */
   position: number;
+  /** The place in the history behind which everything is here; null while none is known. */
+  private keptFromPlace: string | null;
 
-  constructor(store: MailStore) {
+  constructor(store: MailStore, place: string | null = null) {
     this.store = store;
     this.frames = null;
     this.bytes = 0;
     this.position = 0;
+    this.keptFromPlace = place;
+  }
+
+  /** The place in the history of a client that has everything up to `position`. */
+  placeAt(position: number): string | null {
+    const frames = this.frames ?? [];
+    for (let i = Math.min(frames.length, position - this.keptFrom) - 1; i >= 0; i--) {
+      const { place } = frames[i] as KeptFrame;
+      if (place !== null) return place;
+    }
+    return this.keptFromPlace;
+  }
+
+  /** How much may be added beside what comes live, before anything is dropped; less than 0 for nothing. */
+  get roomBytes(): number {
+    return this.store.mailboxLimitBytes / 2 - this.bytes;
   }
 
   /** The position behind which everything is here. */
@@ -108,14 +129,16 @@ export class Mailbox {
     }
   }
 
-  /** All that is here, in order. */
-  get content(): Frame[] {
-    return this.after(this.keptFrom, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+  /** All that is here, in order, and the places: first that behind which it is, then each frame's. */
+  get content(): { frames: Frame[]; places: (string | null)[] } {
+    const kept = this.frames ?? [];
+    return { frames: kept.map(({ frame }) => frame), places: [this.keptFromPlace, ...kept.map(({ place }) => place)] };
   }
 
   /** Takes up what a mailbox of another worker held, as long as this one is new. */
-  restore(position: number, frames: readonly KeptFrame[]): void {
+  restore(position: number, place: string | null, frames: readonly KeptFrame[]): void {
     this.position = position - frames.length;
+    this.keptFromPlace = place;
     for (const frame of frames) this.put(frame);
   }
 
@@ -146,6 +169,7 @@ export class Mailbox {
     if (this.frames === null || count === 0) return;
     for (const kept of this.frames.splice(0, count)) {
       this.bytes -= kept.heldBytes;
+      this.keptFromPlace = kept.place ?? this.keptFromPlace;
       this.store.remove(kept);
     }
     if (this.frames.length === 0) this.frames = null;

@@ -4,6 +4,8 @@ import type { Publication } from '../../src/publication.ts';
 import type { Encoding, Farewell, PollEncoding } from '../encoding.ts';
 import type { Holder } from '../presence/identities.ts';
 import type { Who } from '../presence/who.ts';
+import type { OrderParts } from '../recovery/in-order.ts';
+import type { WorkerHistory } from '../recovery/worker-history.ts';
 import type { Frame } from './mailbox.ts';
 
 /** A poll that waits: its connection. */
@@ -18,6 +20,28 @@ export interface WaitingPoll {
   supersede(): void;
   /** Answers it with why its client is to go, as the backend asks. */
   dismiss(farewell: Farewell): void;
+  /** Answers it without: more was published than may be kept while it recovers. It comes again with the same position. */
+  overrun(): void;
+}
+
+/** What a first poll brings. */
+export interface FirstPoll {
+  /** Who its client says that it is; null where it does not say. */
+  readonly who: Who | null;
+  /** Where it comes back from; null for nowhere. */
+  readonly origin: PollOrigin | null;
+}
+
+export interface PollOrigin {
+  /** A place in the history, as it was given. */
+  readonly place: string;
+  /** Whether it had a session, which is gone with what was kept in it. */
+  readonly sessionLost: boolean;
+}
+
+/** What sessions need of their worker: `Gateway`. */
+export interface PollWorker extends OrderParts {
+  readonly history: WorkerHistory | null;
 }
 
 export interface PollLimits {
@@ -31,8 +55,8 @@ export interface PollLimits {
 /** What a poll is answered with. */
 export interface PollContent {
   frames: Frame[];
-  /** The position that the client has with them. */
-  since: number;
+  /** The position that the client has with them: what it is to come back with. */
+  since: string;
   /** Publications behind the client's position that are no longer here. */
   lost: number;
 }

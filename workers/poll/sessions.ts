@@ -8,33 +8,52 @@
 // Answers go out at the end of the turn, in slices of about a millisecond: a poll that is brought ten publications in one
 // turn is answered once, with all ten.
 //
-// Cost: 32 bytes a first poll that waits. A session: a Map entry, a sid, two objects (about 300 bytes), its channels in the
+// Where a channel has history every answer names the place in it too, and a first poll that brings such a place recovers as streams
+// do (workers/recovery/), into the mailbox, as that has room.
+//
+// Cost: 48 bytes a first poll that waits. A session: a Map entry, a sid, two objects (about 300 bytes), its channels in the
 // hub, and what its mailbox holds; at most `sessionLimit` of both kinds together.
 
-import type { Publication } from '../../src/publication.ts';
+import { formatPosition, parsePosition } from '../../src/position.ts';
+import { Publication } from '../../src/publication.ts';
 import type { Counters } from '../../src/stats.ts';
 import { type Farewell, type Format, frameOf, type PollEncoding } from '../encoding.ts';
 import type { Hub } from '../hub.ts';
 import { KeptBack } from '../moving/kept-back.ts';
 import type { Holder } from '../presence/identities.ts';
-import type { Who } from '../presence/who.ts';
+import { type Ordered, settleOrder, takeInOrder } from '../recovery/in-order.ts';
+import { type Notice, noticeJson } from '../recovery/notice.ts';
 import type { Timed, TimingWheel } from '../timing-wheel.ts';
+import { writePosition } from './cursor.ts';
 import { KeptFrame, Mailbox, MailStore } from './mailbox.ts';
-import type { PollContent, PollLimits, PollPresence, WaitingPoll } from './parts.ts';
+import type { FirstPoll, PollContent, PollLimits, PollPresence, PollWorker, WaitingPoll } from './parts.ts';
 import { makeSid } from './sid.ts';
 
 const SLICE_MS = 1;
 
 /** The hub's side of a client that polls, from its first poll to the end of its session. */
-export class PollSubscriber implements Holder {
+export class PollSubscriber implements Holder, Ordered {
+  private readonly polls: PollSessions;
   /** Who speaks for the client: its first poll, from that one's answer on its session. */
   holder: WaitingPoll | PollSession;
+  lastOrder: number;
 
-  constructor(holder: WaitingPoll | PollSession) {
+  constructor(polls: PollSessions, holder: WaitingPoll | PollSession) {
+    this.polls = polls;
     this.holder = holder;
+    this.lastOrder = polls.worker.order;
+  }
+
+  get channels(): string | readonly string[] | null {
+    return this.holder.channels;
   }
 
   deliver(publication: Publication): void {
+    if (publication.epoch !== '' && !takeInOrder(this, publication, this.polls.worker)) return;
+    this.holder.deliverNow(publication);
+  }
+
+  deliverNow(publication: Publication): void {
     this.holder.deliverNow(publication);
   }
 
@@ -52,6 +71,28 @@ export class PollSubscriber implements Holder {
 
   get onItsWay(): boolean {
     return this.holder instanceof PollSession && ['moving', 'expected'].includes(this.holder.state);
+  }
+
+  // What a recovery says.
+
+  settleOrder(): void {
+    settleOrder(this, this.polls.worker);
+  }
+
+  get roomBytes(): number {
+    return this.polls.sessionOf(this).mailbox.roomBytes;
+  }
+
+  deliverRun(publications: readonly Publication[]): void {
+    for (const publication of publications) this.holder.deliverNow(publication);
+  }
+
+  onRecovered(notice: Notice): void {
+    this.polls.sessionOf(this).tell(notice);
+  }
+
+  onOverrun(): void {
+    this.polls.overrun(this);
   }
 }
 
@@ -89,19 +130,24 @@ export class PollSession implements Timed {
     sid: string = makeSid(polls.slot),
   ) {
     this.polls = polls;
-    this.subscriber = subscriber ?? new PollSubscriber(this);
+    this.subscriber = subscriber ?? new PollSubscriber(polls, this);
     this.waiting = waiting;
     this.state = 'here';
     this.farewell = null;
     this.sid = sid;
     this.channels = channels;
     this.encoding = encoding;
-    this.mailbox = new Mailbox(polls.store);
+    this.mailbox = new Mailbox(polls.store, polls.originOf(this.subscriber, channels, encoding));
     this.acknowledged = 0;
     this.due = false;
     this.timerPrevious = null;
     this.timerNext = null;
     this.timerTick = 0;
+  }
+
+  /** Whether it is subscribed to its channels itself, and not stood in for while it recovers. */
+  get settled(): boolean {
+    return this.polls.worker.history?.recoveries.has(this.subscriber) !== true;
   }
 
   get format(): Format {
@@ -131,6 +177,12 @@ export class PollSession implements Timed {
     if (this.waiting !== null) this.polls.answerSoon(this);
   }
 
+  /** What its client is told of its history, in its place between publications. */
+  tell(notice: Notice): void {
+    this.mailbox.put(new KeptFrame(Buffer.from(noticeJson(notice)), notice.position ?? null));
+    if (this.waiting !== null) this.polls.answerSoon(this);
+  }
+
   /** Whether these are its channels, in whatever order. */
   holds(channels: string | readonly string[]): boolean {
     if (typeof channels === 'string' || typeof this.channels === 'string') return channels === this.channels;
@@ -157,7 +209,11 @@ export class PollSession implements Timed {
     const { counters } = this.polls;
     counters.deliveries += frames.length;
     for (const frame of frames) counters.deliveredBytes += frame.length;
-    return { frames, since: from + frames.length, lost: from - acknowledged };
+    const count = from + frames.length;
+    // With everything that is here the client stands where the worker does, though nothing was published in its channels lately.
+    const whole = count === mailbox.position && this.state === 'here';
+    const line = whole ? this.polls.placeOf(this.subscriber, this.channels, this.encoding) : null;
+    return { frames, since: writePosition(line ?? mailbox.placeAt(count), count), lost: from - acknowledged };
   }
 
   /** The client id, where its client is known; null elsewhere. */
@@ -187,6 +243,7 @@ export class PollSessions {
   private readonly hub: Hub;
   private readonly wheel: TimingWheel;
   readonly counters: Counters;
+  readonly worker: PollWorker;
   private readonly named: Map<string, PollSession>;
   /** First polls that wait, whose sessions are still to come. */
   private unnamed: number;
@@ -202,7 +259,7 @@ export class PollSessions {
   constructor(
     slot: number,
     limits: PollLimits,
-    hub: Hub,
+    worker: PollWorker,
     wheel: TimingWheel,
     counters: Counters,
     keptBack: KeptBack = new KeptBack(),
@@ -212,7 +269,8 @@ export class PollSessions {
     this.keptBack = keptBack;
     this.store = new MailStore(limits.mailboxLimitBytes, limits.mailboxTotalLimitBytes, counters);
     this.presence = null;
-    this.hub = hub;
+    this.worker = worker;
+    this.hub = worker.hub;
     this.wheel = wheel;
     this.counters = counters;
     this.named = new Map();
@@ -264,15 +322,43 @@ export class PollSessions {
     return this.named.get(sid) ?? null;
   }
 
-  /** A client's first poll begins to wait: as `who`, where it says who it is. */
-  begin(waiting: WaitingPoll, channels: string | readonly string[], who: Who | null = null): PollSubscriber {
-    const subscriber = new PollSubscriber(waiting);
+  /** A client's first poll begins to wait, with what it has missed since it was here, if that can be said. */
+  begin(waiting: WaitingPoll, channels: string | readonly string[], { who, origin }: FirstPoll): PollSubscriber {
+    const subscriber = new PollSubscriber(this, waiting);
+    const { history } = this.worker;
     this.unnamed++;
-    if (typeof channels === 'string') this.hub.subscribe(channels, subscriber);
+    if (origin !== null && history?.hasAny(channels) === true) {
+      history.recoveries.begin(subscriber, listOf(channels), parsePosition(origin.place));
+    } else if (typeof channels === 'string') this.hub.subscribe(channels, subscriber);
     else for (const channel of channels) this.hub.subscribe(channel, subscriber);
     this.presence?.meet(subscriber, channels, who);
     this.presence?.enter(subscriber, channels);
     return subscriber;
+  }
+
+  /** Tells a client whose session is gone of its channels that have no history: what was kept for it is gone too. */
+  tellLost(subscriber: PollSubscriber): void {
+    const { history } = this.worker;
+    for (const channel of listOf(subscriber.channels)) {
+      if (history?.has(channel) !== true) subscriber.deliverNow(Publication.gap(channel));
+    }
+  }
+
+  /** Where a client came from that recovers; where any other stands. */
+  originOf(subscriber: PollSubscriber, channels: string | readonly string[], encoding: PollEncoding): string | null {
+    const since = this.worker.history?.recoveries.sinceOf(subscriber) ?? null;
+    return since === null ? this.placeOf(subscriber, channels, encoding) : formatPosition(since.epoch, since.offset);
+  }
+
+  /**
+   * Where a client stands in the history that has been given everything that is here for it; null where that cannot be said: while
+   * it recovers, the line is not live, or something waits in the hub.
+   */
+  placeOf(subscriber: PollSubscriber, channels: string | readonly string[], { format }: PollEncoding): string | null {
+    const { history, hub } = this.worker;
+    if (format === 'raw' || history === null || !history.hasAny(channels)) return null;
+    if (history.recoveries.has(subscriber) || !history.line.live || hub.waitingCount > 0) return null;
+    return history.line.position;
   }
 
   /** The client's session, which is made for its first poll as that is about to be answered. */
@@ -322,6 +408,13 @@ export class PollSessions {
     if (session.state !== 'gone') this.wheel.schedule(session, this.limits.expiryMs);
   }
 
+  /** More was published for it than may be kept while it recovers: it begins again from where it came from. */
+  overrun(subscriber: PollSubscriber): void {
+    const session = this.sessionOf(subscriber);
+    session.waiting?.overrun();
+    this.expire(session);
+  }
+
   expire(session: PollSession): void {
     this.counters.pollSessionsExpired++;
     this.end(session);
@@ -351,7 +444,9 @@ export class PollSessions {
   keep(publication: Publication, encoding: PollEncoding): KeptFrame {
     const last = this.lastKept;
     if (last !== null && last.publication === publication && last.encoding === encoding.index) return last.kept;
-    const kept = new KeptFrame(frameOf(publication, encoding));
+    const { epoch, offset } = publication;
+    const place = offset === 0 || encoding.format === 'raw' ? null : formatPosition(epoch, offset);
+    const kept = new KeptFrame(frameOf(publication, encoding), place);
     this.lastKept = { publication, encoding: encoding.index, kept };
     this.schedule();
     return kept;
@@ -386,7 +481,12 @@ export class PollSessions {
   };
 
   private unsubscribe(subscriber: PollSubscriber, channels: string | readonly string[]): void {
+    this.worker.history?.recoveries.forget(subscriber);
     if (typeof channels === 'string') this.hub.unsubscribe(channels, subscriber);
     else for (const channel of channels) this.hub.unsubscribe(channel, subscriber);
   }
+}
+
+function listOf(channels: string | readonly string[] | null): readonly string[] {
+  return typeof channels === 'string' ? [channels] : (channels ?? []);
 }

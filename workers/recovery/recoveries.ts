@@ -66,6 +66,11 @@ export class Recoveries {
     return this.#active.has(client);
   }
 
+  /** Where a client that recovers has come back from; null for a position that is none. */
+  sinceOf(client: Client): Position | null {
+    return this.#active.get(client)?.[0]?.since ?? null;
+  }
+
   /** Whether the client is not subscribed to that channel itself, because it still recovers it. */
   recovers(client: Client, channel: string): boolean {
     return this.#active.get(client)?.some(({ channels }) => channels.includes(channel)) ?? false;

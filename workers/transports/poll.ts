@@ -1,10 +1,11 @@
 // `GET /poll/{channel}`: long-poll. Answers at once when there is something since the client's position, else waits.
 //
 // preflight → channels and format → cursor and timeout → no body → HEAD → session:
-//   none named    → room for one more → waits; its first answer opens the session
+//   none named    → room for one more → waits; its first answer opens the session. With a place in the history it recovers
 //   named, here   → the poll that waits is superseded → what was answered is acknowledged → answered, or waits
 //   named, another worker's     → the connection goes to that worker with its request; 421 where it cannot, as with TLS
-//   named, of ours and not here → 410: expired, or died with its worker; or dismissed by the backend, which is told once
+//   named, of ours and not here → expired, or died with its worker: recovers where it has a place in the history, else 410
+//   dismissed by the backend → 410, which is told once
 //
 // A session's channels and format are those of its first poll; a poll that names others is refused, so that nobody takes
 // silence on a channel for nothing published.
@@ -14,7 +15,8 @@ import type { PollEncoding } from '../encoding.ts';
 import type { Exchange, Handler } from '../exchange.ts';
 import type { RequestHead } from '../http/request-head.ts';
 import { type QueryValue, queryValues } from '../http/target.ts';
-import { readCursor } from '../poll/cursor.ts';
+import { type Cursor, readCursor } from '../poll/cursor.ts';
+import type { PollOrigin } from '../poll/parts.ts';
 import type { PollSession } from '../poll/sessions.ts';
 import { slotOf } from '../poll/sid.ts';
 import { answerPreflight } from './held-stream.ts';
@@ -54,24 +56,30 @@ export const handlePoll: Handler = (exchange, head) => {
   const encoding = pollEncoding(asked.format, head.keepAlive, corsFields);
   const keepAlive = head.keepAlive && !draining;
   if (headOnly) exchange.answerReady([encodePollHead(encoding, keepAlive)], keepAlive);
-  else if (cursor.sid === null) begin(exchange, asked, encoding, waitMs);
-  else if (!passOn(exchange, head, cursor.sid, encoding)) {
-    resume(exchange, asked, encoding, cursor.sid, cursor.since, waitMs);
+  else if (cursor.sid === null) {
+    const origin = cursor.place === null ? null : { place: cursor.place, sessionLost: false };
+    begin(exchange, asked, encoding, origin, waitMs);
+  } else if (!passOn(exchange, head, cursor.sid, encoding)) {
+    resume(exchange, asked, encoding, cursor.sid, cursor, waitMs);
   }
 };
 
-/** The first poll of a client. */
+/** The first poll of a client, or of one whose session is gone. */
 function begin(
   exchange: Exchange,
-  { channels, who }: SubscriptionRequest,
+  { channels, format, who }: SubscriptionRequest,
   encoding: PollEncoding,
+  origin: PollOrigin | null,
   waitMs: number,
 ): void {
-  const { polls, draining } = exchange.gateway;
-  if (draining) {
+  const { polls, draining, history } = exchange.gateway;
+  if (origin !== null && format === 'raw' && history?.hasAny(channels) === true) {
+    const text = 'the raw format has no place for how a recovery went; take json';
+    exchange.reject(400, text, 'malformed', encoding.fields);
+  } else if (draining) {
     exchange.reject(503, 'this worker is draining; try again', 'draining', encoding.fields);
   } else if (polls.hasRoom()) {
-    exchange.wait(encoding, channels, who, waitMs);
+    exchange.wait(encoding, channels, { who, origin }, waitMs);
   } else {
     exchange.reject(503, 'this worker holds as many poll sessions as it may; try again', 'capacity', encoding.fields);
   }
@@ -93,13 +101,17 @@ function resume(
   asked: SubscriptionRequest,
   encoding: PollEncoding,
   sid: string,
-  since: number | null,
+  { since, place }: Cursor,
   waitMs: number,
 ): void {
-  const { polls, draining } = exchange.gateway;
+  const { polls, draining, history } = exchange.gateway;
   const session = polls.find(sid);
   if (session === null) {
-    answerFault(exchange, encoding, GONE);
+    if (place !== null && asked.format === 'json' && history?.hasAny(asked.channels) === true) {
+      begin(exchange, asked, encoding, { place, sessionLost: true }, waitMs);
+    } else {
+      answerFault(exchange, encoding, GONE);
+    }
     return;
   }
   if (session.farewell !== null) {
