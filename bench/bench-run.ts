@@ -116,9 +116,9 @@ export async function withSettings<Result>(
   run: (settings: SubjectSettings) => Promise<Result>,
 ): Promise<Result> {
   const redis = options.redis ? await startRedis().catch(noRedis) : null;
-  const { node, nodeFlags, workers, accept } = options;
+  const { node, nodeFlags, workers, accept, presence } = options;
   try {
-    return await run({ node, nodeFlags, workers, accept, redisUrl: redis?.url ?? '' });
+    return await run({ node, nodeFlags, workers, accept, presence, redisUrl: redis?.url ?? '' });
   } finally {
     await redis?.stop();
   }

@@ -22,6 +22,8 @@ export interface Options {
   /** Connects without an answer head, over all client processes. */
   inFlight: number;
   redis: boolean;
+  /** Whether it is known who holds each of Longwire's channels. */
+  presence: boolean;
   /** Whether the scheduler alone says which core serves: see cores.ts. */
   sharedCores: boolean;
   /** LONGWIRE_ACCEPT of Longwire. */
@@ -53,6 +55,7 @@ ${
   --in-flight N       connects without an answer, all clients together (1024)
   --settle-seconds N  longest wait for the memory to stand still (30)
   --redis             Longwire on a redis-server of this run's own
+  --presence          Longwire's channels have presence
   --shared-cores      no cores set apart for serving during a fan-out
   --accept NAME       how connections reach Longwire's workers: ${ACCEPTS.join(', ')} (shared)
   --node PATH         Node of the subjects (the one that runs this)
@@ -88,6 +91,7 @@ export function readOptions(bench: string, defaults: Defaults): { options: Optio
       'in-flight': { type: 'string' },
       'settle-seconds': { type: 'string' },
       redis: { type: 'boolean' },
+      presence: { type: 'boolean' },
       'shared-cores': { type: 'boolean' },
       accept: { type: 'string' },
       node: { type: 'string' },
@@ -118,6 +122,7 @@ export function readOptions(bench: string, defaults: Defaults): { options: Optio
     inFlight: whole('in-flight', values['in-flight'], 1_024, 1, 4_096),
     settleSeconds: whole('settle-seconds', values['settle-seconds'], 30, 3, 300),
     redis: values.redis ?? false,
+    presence: values.presence ?? false,
     sharedCores: values['shared-cores'] ?? false,
     accept: oneOf('accept', values.accept ?? 'shared', ACCEPTS),
     node: values.node === undefined ? process.execPath : commandPath(values.node),

@@ -48,11 +48,16 @@ export interface SubjectSettings {
   redisUrl: string;
   /** LONGWIRE_ACCEPT of Longwire; shared unless given. */
   accept?: 'shared' | 'sticky';
+  /** Whether every channel has presence; not unless given. */
+  presence?: boolean;
 }
 
 const API_KEY = 'benchmark-api-key';
 const EPOLL_SOURCE = 'bench/reference/epoll-sse.c';
 const C_FLAGS = ['-O2'];
+
+/** Namespaces in which it is known who holds a channel. */
+const PRESENCE = fileURLToPath(new URL('../../../bench/subjects/presence.json', import.meta.url));
 
 /** One process of a reference can hold what RLIMIT_NOFILE leaves it; Longwire as many times that as it has workers. */
 export function processesOf(name: SubjectName, settings: SubjectSettings): number {
@@ -84,6 +89,7 @@ export async function planOf(
           LONGWIRE_LOG_LEVEL: 'warn',
           ...(secure ? certificate() : { LONGWIRE_WIRE: wire }),
           LONGWIRE_ACCEPT: settings.accept ?? 'shared',
+          ...(settings.presence === true ? { LONGWIRE_NAMESPACES: PRESENCE } : {}),
           ...(settings.redisUrl === '' ? {} : { REDIS_URL: settings.redisUrl }),
         },
         port,
