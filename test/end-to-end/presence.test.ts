@@ -269,7 +269,9 @@ for (const broker of ['embedded', 'Redis']) {
       }, 'that time to pass');
       await gateway.publish('room:moved', 'after');
       await untilTold(witness, ...told, 'after');
-      held[0]?.close();
+      const client = Object.values(before).find(({ user }) => user === 'sse')?.client;
+      await gateway.api('disconnect', { client });
+      assert.equal(await held[0]?.goodbye(), 'the end');
       await untilTold(witness, ...told, 'after', '-sse');
       for (const each of [...held, witness]) each.close();
       await untilUsers(other, 'room:moved');
@@ -351,6 +353,36 @@ for (const broker of ['embedded', 'Redis']) {
     });
   });
 }
+
+describe('presence and a Redis that is killed', () => {
+  it('is told again once Redis is back without what it knew, and nobody is disconnected', async () => {
+    const redis = await startRedis();
+    const gateway = await startGateway({ env: { ...ENVIRONMENT, REDIS_URL: redis.url } });
+    try {
+      const held: Held[] = [];
+      for (const { name, open } of TRANSPORTS)
+        held.push(await open(gateway.publicPort, `room:z?user=${name}&format=json`));
+      await untilUsers(gateway, 'room:z', 'poll', 'sse', 'stream', 'websocket');
+      const before = await membersOf(gateway, 'room:z');
+      await redis.kill();
+      await waitUntil(
+        async () => (await gateway.api('presence', { channel: 'room:z' })).status === 503,
+        'it to be away',
+      );
+      await redis.restart();
+      await waitUntil(async () => {
+        const { status, text } = await gateway.api('presence', { channel: 'room:z' });
+        return status === 200 && Object.keys(JSON.parse(text).result.presence).length === held.length;
+      }, 'all to be told again');
+      assert.deepEqual(await membersOf(gateway, 'room:z'), before);
+      for (const each of held) each.close();
+      await untilUsers(gateway, 'room:z');
+    } finally {
+      await gateway.kill();
+      await redis.stop();
+    }
+  });
+});
 
 describe('presence of a gateway that is killed', () => {
   it('ends for the others on the same Redis, and they are told', async () => {

@@ -44,6 +44,8 @@ export class Presence {
   private scheduled: boolean;
   /** Where the next tick goes on. */
   private renewing: IterableIterator<[Holder, Known]>;
+  /** Renewals that are due: a tick's share of those who are known is seldom a whole number. */
+  private owed: number;
   private onIdle: () => void;
 
   constructor(parts: PresenceParts) {
@@ -53,6 +55,7 @@ export class Presence {
     this.calls = 0;
     this.scheduled = false;
     this.renewing = this.identities.entries();
+    this.owed = 0;
     this.onIdle = () => {};
   }
 
@@ -124,13 +127,14 @@ export class Presence {
   /** Every RENEWAL_TICK_MS. */
   renew(): void {
     const ticks = (this.parts.lifeSeconds * 1_000) / RENEWALS_A_LIFE / RENEWAL_TICK_MS;
-    for (let left = Math.ceil(this.identities.size / Math.max(1, ticks)); left > 0; left--) {
-      const { value, done } = this.renewing.next();
-      if (done === true) {
+    for (this.owed += this.identities.size / Math.max(1, ticks); this.owed >= 1; this.owed--) {
+      let next = this.renewing.next();
+      if (next.done === true) {
         this.renewing = this.identities.entries();
-        return;
+        next = this.renewing.next();
+        if (next.done === true) return;
       }
-      const [holder, known] = value;
+      const [holder, known] = next.value;
       // Who is on its way is the other worker's to speak for.
       if (holder.onItsWay) continue;
       for (const channel of listOf(known.channels)) this.say('renew', channel, known);
