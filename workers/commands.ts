@@ -1,11 +1,12 @@
-// Commands: what is said on COMMAND_CHANNEL to all workers of all gateways, by one of them: orders to disconnect, and what nodes say
-// of themselves. Each is a JSON object that one member tells from the others; what another version says and nobody knows here is
+// Commands: what is said on COMMAND_CHANNEL to all workers of all gateways, by one of them: orders to disconnect, whose history was
+// removed, and what nodes say of themselves. Each is a JSON object that one member tells from the others; what another version says and nobody knows here is
 // passed over.
 
 import { type Holders, obey, readOrder } from './disconnects.ts';
 import type { Nodes, NodeWord } from './nodes/nodes.ts';
 
 export interface CommandTakers extends Holders {
+  readonly history: { readonly cache: { removed(channel: string): void } } | null;
   readonly nodes: Nodes;
 }
 
@@ -17,6 +18,10 @@ export function takeCommand(takers: CommandTakers, payload: Buffer): boolean {
     const order = readOrder(said.disconnect);
     if (order !== null) obey(takers, order);
     return order !== null;
+  }
+  if (typeof said.removed === 'string') {
+    takers.history?.cache.removed(said.removed);
+    return true;
   }
   const word = readWord(said);
   if (word !== null) takers.nodes.take(word);

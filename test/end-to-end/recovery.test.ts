@@ -211,6 +211,31 @@ for (const { name, start } of SETUPS) {
       });
     }
 
+    it('gives nothing of a channel whose history was removed, though others have just been given it', async () => {
+      const channel = fresh('chat');
+      const first = await open('stream', [channel]).opened();
+      first.close();
+      await gateway.publish(channel, '1');
+      // Enough that each worker has read it.
+      for (let i = 0; i < 12; i++) {
+        const back = open('stream', [channel], first.position);
+        assert.deepEqual((await back.outcome()).recovered, [channel]);
+        back.close();
+      }
+      assert.equal((await gateway.api('history_remove', { channel })).status, 200);
+      let gaps = 0;
+      await waitUntil(
+        async () => {
+          const back = open('stream', [channel], first.position);
+          gaps = (await back.outcome()).gap === undefined ? 0 : gaps + 1;
+          back.close();
+          return gaps === 12;
+        },
+        'word of the gap from every worker',
+        3_000,
+      );
+    });
+
     it('gives event streams the position as their id, and the publisher’s own in the json format', async () => {
       const channel = fresh('chat');
       const url = `http://127.0.0.1:${gateway.publicPort}/sse/${channel}`;

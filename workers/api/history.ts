@@ -5,10 +5,11 @@
 // gone, or the epoch is another one, the answer is the error `gap`, never silently less.
 
 import type { HistoryStore } from '../../src/broker/broker.ts';
+import { COMMAND_CHANNEL } from '../../src/channel.ts';
 import { LongwireError } from '../../src/errors.ts';
 import { isKnownPosition, missedSince } from '../../src/history.ts';
 import type { Position } from '../../src/position.ts';
-import type { Publication } from '../../src/publication.ts';
+import { Publication } from '../../src/publication.ts';
 import type { Gateway } from '../gateway.ts';
 import { textOf } from '../json-format.ts';
 import { checkedChannel, type Params } from './params.ts';
@@ -33,6 +34,8 @@ export async function history(gateway: Gateway, params: Params): Promise<object>
 export async function historyRemove(gateway: Gateway, params: Params): Promise<object> {
   const channel = checkedChannel(params.channel);
   await storeOf(gateway, channel).remove(channel);
+  // Workers that have read it lately would go on giving it to those who come back.
+  await gateway.broker.publish([new Publication(COMMAND_CHANNEL, Buffer.from(JSON.stringify({ removed: channel })))]);
   return {};
 }
 

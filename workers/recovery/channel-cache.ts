@@ -1,12 +1,12 @@
 // Histories of channels that somebody recovers, read once for all who come back at about the same time.
 //
-// A channel is asked for once, however many wait for it. What was read is kept for some seconds and kept up to date by the
-// live publications, of which a worker sees all, so that a crowd that comes back over seconds asks no more than the first.
+// A channel is asked for once, however many wait for it. What was read is kept until nobody has come for it for some seconds, and
+// kept up to date by the live publications, of which a worker sees all, so that a crowd asks no more than its first.
 // Whoever recovers holds what it was given until it is done with it, also when that is forgotten here.
 //
 // Invariant: a history that is handed out holds everything above its floor up to the line's `seen`, or was read after that.
 // Bounds: READS_AT_ONCE questions; ROOM_BYTES of what is known or held, beyond which no more is asked: what nobody holds is
-// forgotten, and who has waited ROOM_WAIT_MS for room is refused; LIFETIME_MS.
+// forgotten, and who has waited ROOM_WAIT_MS for room is refused; UNUSED_MS and LIFETIME_MS.
 
 import type { HistoryStore } from '../../src/broker/broker.ts';
 import { publicationBytes } from '../../src/broker/calls.ts';
@@ -20,7 +20,12 @@ const ROOM_BYTES = 64 * 1024 * 1024;
 const ROOM_WAIT_MS = 10_000;
 /** Enough that Redis always has the next question; answers may be large (READ_LIMIT_BYTES). */
 export const READS_AT_ONCE = 8;
-const LIFETIME_MS = 5_000;
+const UNUSED_MS = 5_000;
+/** What expires in the broker meanwhile is given for so much longer at most. */
+const LIFETIME_MS = 30_000;
+
+/** Generation of what is to be read again whatever comes. */
+const STALE = -1;
 
 /** Whoever waits for a channel, and is told one of these. */
 export interface Reader {
@@ -33,6 +38,7 @@ export interface Reader {
 
 export class CachedHistory implements ChannelHistory {
   readonly askedAt: number;
+  usedAt: number;
   state: HistoryState;
   top: number;
   floor: number;
@@ -45,6 +51,7 @@ export class CachedHistory implements ChannelHistory {
 
   constructor({ state, top, floor, publications }: ChannelHistory, askedAt: number) {
     this.askedAt = askedAt;
+    this.usedAt = askedAt;
     this.state = state;
     this.top = top;
     this.floor = floor;
@@ -123,6 +130,7 @@ export class ChannelCache {
 
   hold(history: CachedHistory): void {
     history.holders++;
+    history.usedAt = performance.now();
   }
 
   letGo(history: CachedHistory): void {
@@ -152,7 +160,9 @@ export class ChannelCache {
   /** Forgets what is too old, and refuses those for whom there was no room. */
   sweep(): void {
     const now = performance.now();
-    for (const [channel, { askedAt }] of this.#known) if (askedAt < now - LIFETIME_MS) this.forget(channel);
+    for (const [channel, { askedAt, usedAt }] of this.#known) {
+      if (usedAt < now - UNUSED_MS || askedAt < now - LIFETIME_MS) this.forget(channel);
+    }
     this.#askNext();
     if (this.#bytes < this.#roomBytes) return;
     for (const [channel, { queuedAt, readers }] of [...this.#queued]) {
@@ -166,6 +176,13 @@ export class ChannelCache {
   invalidate(): void {
     this.#generation++;
     for (const channel of this.#known.keys()) this.forget(channel);
+  }
+
+  /** The broker has forgotten the channel: what is being read may be from before. */
+  removed(channel: string): void {
+    this.forget(channel);
+    const asked = this.#asked.get(channel);
+    if (asked !== undefined) asked.generation = STALE;
   }
 
   forget(channel: string): void {
