@@ -7,6 +7,7 @@
 //      │       ▲  ├─▶ waiting: a poll, see connection.ts ─┘ └─▶ blocked (answers not read) ─▶ idle
 //      │       │  └─▶ open: held, see connection.ts
 //      └─▶ preface: the PROXY header, where one is expected; within the head's deadline
+//   head, idle ─▶ postponed: not read, its request waits for a later turn (turns.ts) ─▶ head
 //   head ─▶ moving (not read, its descriptor on its way) ─▶ another worker's; see moving/
 //   any of them ─▶ closing (FIN sent, waiting for the peer's) ─▶ closed, or straight to closed
 //
@@ -21,12 +22,14 @@ import type { Gateway } from './gateway.ts';
 import { type AnswerOptions, answer, faultAnswer } from './http/answers.ts';
 import type { PendingRequest } from './pending-request.ts';
 import type { Timed } from './timing-wheel.ts';
+import type { Postponed } from './turns.ts';
 import { DRAIN_MARK_BYTES, isTlsFault, type Wire, type WireOwner } from './wire/wire.ts';
 
 export type ConnectionState =
   | 'preface'
   | 'head'
   | 'idle'
+  | 'postponed'
   | 'body'
   | 'busy'
   | 'blocked'
@@ -36,9 +39,11 @@ export type ConnectionState =
   | 'closing'
   | 'closed';
 
+/** Where one that we end begins to be read again, so that its peer's end is noticed. */
+const READ_AT_THE_END: readonly ConnectionState[] = ['busy', 'blocked', 'waiting', 'postponed'];
 /** How long a connection that we have ended waits for the peer's end, so that the last answer is not cut off by an RST. */
 const LINGER_MS = 2_000;
-export abstract class ConnectionLife implements WireOwner, Timed {
+export abstract class ConnectionLife implements WireOwner, Timed, Postponed {
   readonly gateway: Gateway;
   /** Another one only where it moves in: see moving/taker.ts. */
   wire: Wire;
@@ -60,6 +65,9 @@ export abstract class ConnectionLife implements WireOwner, Timed {
 
   /** Bytes came: see request-connection.ts. */
   abstract onWireRead(buffer: Buffer, length: number): void;
+
+  /** Bytes that were put away are to be read: see request-connection.ts. */
+  abstract onRequestTurn(bytes: Buffer): void;
 
   /** What was written is out. */
   abstract onWireDrained(): void;
@@ -154,7 +162,7 @@ export abstract class ConnectionLife implements WireOwner, Timed {
     this.countClosed(reason);
     if (last !== null) this.wire.write(last);
     this.leave();
-    if (this.state === 'busy' || this.state === 'blocked' || this.state === 'waiting') this.wire.resume();
+    if (READ_AT_THE_END.includes(this.state)) this.wire.resume();
     this.state = 'closing';
     this.wire.end();
     this.gateway.wheel.schedule(this, this.wire.outboxBytes > 0 ? this.gateway.stallMs : LINGER_MS);
@@ -196,6 +204,7 @@ export abstract class ConnectionLife implements WireOwner, Timed {
         return;
       case 'preface':
       case 'head':
+      case 'postponed':
       case 'body':
         if (this.request === null) {
           this.close('head-timeout');
@@ -226,12 +235,26 @@ export abstract class ConnectionLife implements WireOwner, Timed {
   // What the wire says.
 
   onWireEnd(): void {
+    if (!this.gateway.turns.postponeEnd(this, null)) this.onEndTurn(null);
+  }
+
+  onWireClosed(error: string): void {
+    if (!this.gateway.turns.postponeEnd(this, error)) this.onEndTurn(error);
+  }
+
+  onEndTurn(error: string | null): void {
+    if (this.state === 'closed') return;
+    if (error === null) this.peerEnded();
+    else this.wireClosed(error);
+  }
+
+  private peerEnded(): void {
     // A peer that has ended may still read, and is owed the answers that are in our outbox; then the wire closes.
     if (this.wire.outboxBytes > 0 && this.state !== 'open') this.finish('client-left');
     else this.close('client-left');
   }
 
-  onWireClosed(error: string): void {
+  private wireClosed(error: string): void {
     if (this.state === 'closing' || !isTlsFault(error)) {
       this.close('client-left');
       return;

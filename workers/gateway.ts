@@ -29,6 +29,7 @@ import { Presence, RENEWAL_TICK_MS } from './presence/presence.ts';
 import { WorkerHistory } from './recovery/worker-history.ts';
 import { Stalls } from './stalls.ts';
 import { TICK_MS, TimingWheel } from './timing-wheel.ts';
+import { Turns } from './turns.ts';
 
 const SWEEP_MS = 1_000;
 
@@ -49,6 +50,7 @@ export class Gateway implements BrokerReceiver {
   readonly polls: PollSessions;
   readonly presence: Presence;
   readonly stalls: Stalls;
+  turns: Turns;
   readonly keptBack: KeptBack;
   readonly cors: Cors;
   /** Null where nothing asks who the clients are. */
@@ -91,6 +93,7 @@ export class Gateway implements BrokerReceiver {
     this.connections = TRANSPORTS.map(() => 0);
     this.hub = new Hub(this.counters);
     this.wheel = new TimingWheel();
+    this.turns = new Turns();
     this.keptBack = new KeptBack();
     this.polls = new PollSessions(slot, pollLimits(config), this, this.wheel, this.counters, this.keptBack);
     this.presence = new Presence({

@@ -19,7 +19,7 @@ import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 
 /** Where a connection is not read; nor is one that waits with the next request kept. */
-const UNREAD: readonly ConnectionState[] = ['busy', 'blocked', 'moving'];
+const UNREAD: readonly ConnectionState[] = ['busy', 'blocked', 'moving', 'postponed'];
 /** A request that is being served longer than this was lost by us: every broker call has a shorter deadline of its own. */
 const BUSY_LIMIT_MS = 60_000;
 
@@ -44,7 +44,7 @@ export abstract class RequestConnection extends ConnectionLife implements Exchan
     this.state = 'head';
     this.gateway.wheel.schedule(this, this.gateway.headDeadlineMs);
     this.wire.resume();
-    this.onWireRead(request, request.length);
+    this.read(request, request.length);
   }
 
   readBody(head: RequestHead, limitBytes: number, onBody: BodyHandler): void {
@@ -67,6 +67,24 @@ export abstract class RequestConnection extends ConnectionLife implements Exchan
   // What the wire says.
 
   onWireRead(buffer: Buffer, length: number): void {
+    const isNew = this.state === 'idle' || (this.state === 'head' && this.request === null);
+    if (!isNew || this.wire.relayed || !this.gateway.turns.postponeRequest(this, buffer, length)) {
+      this.read(buffer, length);
+      return;
+    }
+    this.state = 'postponed';
+    this.wire.pause();
+  }
+
+  onRequestTurn(bytes: Buffer): void {
+    // It may have been closed meanwhile.
+    if (this.state !== 'postponed') return;
+    this.state = 'idle';
+    this.read(bytes, bytes.length);
+    this.readOn();
+  }
+
+  private read(buffer: Buffer, length: number): void {
     try {
       this.consume(buffer, 0, length);
     } catch (thrown) {
@@ -241,8 +259,12 @@ export abstract class RequestConnection extends ConnectionLife implements Exchan
     const { request } = this;
     this.dropRequest();
     this.rest();
-    if (request !== null && request.length > 0) this.onWireRead(request.bytes, request.length);
-    // Held or closing too: a wire that is not read does not tell of the peer's end.
+    if (request !== null && request.length > 0) this.read(request.bytes, request.length);
+    this.readOn();
+  }
+
+  /** Held or closing too: a wire that is not read does not tell of the peer's end. */
+  private readOn(): void {
     if (!UNREAD.includes(this.state) && !(this.state === 'waiting' && this.request !== null)) this.wire.resume();
   }
 

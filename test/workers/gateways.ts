@@ -6,6 +6,7 @@ import type { Broker, HistoryStore, PresenceStore, Taken } from '../../src/broke
 import type { Publication } from '../../src/publication.ts';
 import type { BrokerState } from '../../src/stats.ts';
 import { Gateway } from '../../workers/gateway.ts';
+import { Turns } from '../../workers/turns.ts';
 import { type LogLine, logLines } from '../broker/log-lines.ts';
 
 export const API_KEY = 'the-key-of-this-test';
@@ -47,5 +48,8 @@ export function makeGateway(changes: Partial<Config> = {}): TestGateway {
   if ('faults' in loaded) throw new TypeError(JSON.stringify(loaded.faults));
   const { log, lines } = logLines();
   const broker = new StandInBroker();
-  return { gateway: new Gateway({ ...loaded.config, ...changes }, log, 1, () => broker), broker, lines };
+  const gateway = new Gateway({ ...loaded.config, ...changes }, log, 1, () => broker);
+  // Tests do in one turn what takes a worker many; turns.test.ts is about those that are over.
+  gateway.turns = new Turns(Number.POSITIVE_INFINITY);
+  return { gateway, broker, lines };
 }
