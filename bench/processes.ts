@@ -34,6 +34,11 @@ function statOf(pid: number): ProcessStat | null {
   }
 }
 
+/** Whose child it is; 0 where it is gone. */
+export function parentOf(pid: number): number {
+  return statOf(pid)?.parent ?? 0;
+}
+
 /** The process and all that descend from it, parents first. */
 export function processTree(root: number): number[] {
   const parents = new Map<number, number>();
