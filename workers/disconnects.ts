@@ -5,7 +5,7 @@
 // connections and poll sessions. One that is on its way to another worker cannot be closed just then and is looked for again, here
 // and there.
 //
-// Bound: RETRIES looks for those that move. Cost: nothing until one comes; of a user, a look at all who are known.
+// Bound: RETRIES looks for those that move. Cost: nothing until one comes.
 
 import type { Farewell } from './encoding.ts';
 import type { Hub, Subscriber } from './hub.ts';
@@ -48,7 +48,7 @@ function find({ hub, presence }: Holders, { channel, client, user, except = [] }
   if (channel !== undefined) return hub.subscribersOf(channel);
   const { identities } = presence;
   const holder = client === undefined ? null : identities.holderOf(client);
-  const candidates = client === undefined ? identities.all() : holder === null ? [] : [holder];
+  const candidates = client === undefined ? identities.holdersOf(user ?? '') : holder === null ? [] : [holder];
   return candidates.filter((candidate) => {
     const known = identities.of(candidate);
     return known !== null && (user === undefined || known.user === user) && !except.includes(known.client);

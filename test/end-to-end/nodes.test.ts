@@ -29,7 +29,7 @@ for (const broker of ['embedded', 'Redis']) {
 
     before(async () => {
       redis = broker === 'Redis' ? await startRedis() : null;
-      const env = { REDIS_URL: redis?.url ?? '', LONGWIRE_HANG_SECONDS: '0', LONGWIRE_POLL_EXPIRY_SECONDS: '6' };
+      const env = { REDIS_URL: redis?.url ?? '', LONGWIRE_HANG_SECONDS: '0', LONGWIRE_POLL_EXPIRY_SECONDS: '60' };
       gateways = await Promise.all(Array.from({ length: workers / 2 }, () => startGateway({ env })));
     });
     after(async () => {
@@ -118,6 +118,7 @@ for (const broker of ['embedded', 'Redis']) {
       assert.equal(sum(all, 'num_users'), held.length);
       for (const client of held) client.close();
       poll.close();
+      await first().api('disconnect', { channel: 'polled' });
       await waitUntil(async () => Object.keys(await channels()).length === 0, 'all to be gone');
     });
 

@@ -8,7 +8,7 @@ import type { Params } from './params.ts';
 const PATTERN_LIMIT_BYTES = 255;
 
 export async function info(gateway: Gateway): Promise<object> {
-  return { nodes: gateway.nodes.all() };
+  return { nodes: await gateway.nodes.all() };
 }
 
 /** `{"pattern":"chat:*"}` → `{"channels":{"chat:room1":{"num_clients":2}}}` */

@@ -23,6 +23,8 @@ const SAY_MS = 2_000;
 const FORGET_MS = 7_000;
 /** Between being asked who one is and saying so: many may ask at once, when a gateway starts. */
 const SAY_SOON_MS = 20;
+/** From asking who is there to having heard it, with room for workers that are busy. */
+const HEAR_MS = 250;
 const NODE_LIMIT = 4_096;
 const ASKED_LIMIT = 8;
 const ANSWER_LIMIT_MS = 1_500;
@@ -84,6 +86,8 @@ export class Nodes {
   private readonly asked: Map<number, Asked>;
   private number: number;
   private saying: NodeJS.Timeout | null;
+  /** `performance.now()` at which those who were asked have been heard. */
+  private heardByMs: number;
   private state: 'new' | 'here' | 'gone';
 
   /** @param slot The worker's. */
@@ -97,6 +101,7 @@ export class Nodes {
     this.asked = new Map();
     this.number = 0;
     this.saying = null;
+    this.heardByMs = 0;
     this.state = 'new';
   }
 
@@ -120,8 +125,8 @@ export class Nodes {
   }
 
   /** @throws LongwireError `unavailable` while nobody can be heard. */
-  all(): NodeInfo[] {
-    this.assertUp();
+  async all(): Promise<NodeInfo[]> {
+    await this.untilHeard();
     return [this.own(), ...[...this.others.values()].map(({ info }) => info)].sort((a, b) =>
       `${a.name} ${a.uid}`.localeCompare(`${b.name} ${b.uid}`),
     );
@@ -133,7 +138,7 @@ export class Nodes {
    * @throws LongwireError `unavailable` where a node has not answered, `limit-exceeded` where there are more than CHANNEL_LIMIT.
    */
   async count(pattern: string): Promise<ReadonlyMap<string, number>> {
-    this.assertUp();
+    await this.untilHeard();
     if (this.asked.size >= ASKED_LIMIT) {
       throw new LongwireError('unavailable', `${ASKED_LIMIT} counts are under way; try again`);
     }
@@ -206,6 +211,7 @@ export class Nodes {
 
   private say(asks: boolean): void {
     this.saying = null;
+    if (asks) this.heardByMs = performance.now() + HEAR_MS;
     if (this.state === 'here') this.publish(COMMAND_CHANNEL, { node: this.own(), asks }).catch(ignore);
   }
 
@@ -213,14 +219,12 @@ export class Nodes {
     const { hub, connections, presence, polls } = this.parts;
     // Of polls the sessions count, whether one waits or not.
     const [, sse = 0, stream = 0, websocket = 0] = connections;
-    const users = new Set<string>();
-    for (const [, { user }] of presence.identities.entries()) users.add(user);
     return {
       uid: this.uid,
       name: this.name,
       version: this.version,
       num_clients: sse + stream + websocket + polls.sessionCount,
-      num_users: users.size,
+      num_users: presence.identities.userCount,
       num_subs: hub.subscriptionCount,
       num_channels: hub.channelCount,
       uptime: Math.round((performance.now() - this.startedAtMs) / 1_000),
@@ -251,7 +255,10 @@ export class Nodes {
     await this.parts.broker.publish([new Publication(channel, Buffer.from(head + JSON.stringify(word)))]);
   }
 
-  private assertUp(): void {
+  /** Resolves when all who were asked have had the time to say that they are there. */
+  private async untilHeard(): Promise<void> {
+    const leftMs = this.heardByMs - performance.now();
+    if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
     if (this.parts.broker.state === 'up') return;
     throw new LongwireError('unavailable', 'the broker is away, and the other workers cannot be heard');
   }

@@ -327,11 +327,11 @@ export class PollSessions {
     const subscriber = new PollSubscriber(this, waiting);
     const { history } = this.worker;
     this.unnamed++;
+    this.presence?.meet(subscriber, channels, who);
     if (origin !== null && history?.hasAny(channels) === true) {
       history.recoveries.begin(subscriber, listOf(channels), parsePosition(origin.place));
     } else if (typeof channels === 'string') this.hub.subscribe(channels, subscriber);
     else for (const channel of channels) this.hub.subscribe(channel, subscriber);
-    this.presence?.meet(subscriber, channels, who);
     this.presence?.enter(subscriber, channels);
     return subscriber;
   }

@@ -37,6 +37,9 @@ export class Known implements Identity {
 export class Identities {
   private readonly known = new Map<Holder, Known>();
   private readonly clients = new Map<string, Holder>();
+  /** Of those that have a name: the one who has it, the usual case, or all. */
+  private readonly users = new Map<string, Holder | Set<Holder>>();
+  private named = 0;
 
   get size(): number {
     return this.known.size;
@@ -46,9 +49,15 @@ export class Identities {
     return this.known.get(holder) ?? null;
   }
 
-  /** All who are known. */
-  all(): Holder[] {
-    return [...this.known.keys()];
+  /** How many different users they are; all without a name are one. */
+  get userCount(): number {
+    return this.users.size + (this.known.size > this.named ? 1 : 0);
+  }
+
+  holdersOf(user: string): Holder[] {
+    const holders = this.users.get(user);
+    if (holders === undefined) return [];
+    return holders instanceof Set ? [...holders] : [holders];
   }
 
   /** Makes it known, unless it is. */
@@ -62,6 +71,7 @@ export class Identities {
     const known = new Known(identity);
     this.known.set(holder, known);
     this.clients.set(known.client, holder);
+    if (known.user !== '') this.name(known.user, holder);
     return known;
   }
 
@@ -70,6 +80,25 @@ export class Identities {
     if (known === undefined) return;
     this.known.delete(holder);
     if (this.clients.get(known.client) === holder) this.clients.delete(known.client);
+    if (known.user !== '') this.unname(known.user, holder);
+  }
+
+  private name(user: string, holder: Holder): void {
+    const others = this.users.get(user);
+    this.named++;
+    if (others === undefined) this.users.set(user, holder);
+    else if (others instanceof Set) others.add(holder);
+    else this.users.set(user, new Set([others, holder]));
+  }
+
+  private unname(user: string, holder: Holder): void {
+    const holders = this.users.get(user);
+    this.named--;
+    if (holders instanceof Set) {
+      holders.delete(holder);
+      if (holders.size > 0) return;
+    }
+    this.users.delete(user);
   }
 
   holderOf(client: string): Holder | null {
