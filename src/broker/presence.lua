@@ -52,13 +52,13 @@ local function change()
     end
     if kind == 'leave' then
       remove(channel, told, client)
-    elseif kind == 'renew' and not redis.call('ZSCORE', present, client) then
+    -- Where Redis evicts keys it may have lost one of the two.
+    elseif kind == 'renew' and not (redis.call('ZSCORE', present, client) and redis.call('HEXISTS', member, client) == 1) then
       table.insert(unknown, (i - 4) / 6)
     else
-      if redis.call('ZADD', present, ends, client) == 1 then
-        redis.call('HSET', member, client, ARGV[i + 4] .. '\n' .. ARGV[i + 5])
-        if told then tell('join', channel, ARGV[i + 5]) end
-      end
+      local is_new = redis.call('ZADD', present, ends, client) == 1
+      if kind == 'join' then redis.call('HSETNX', member, client, ARGV[i + 4] .. '\n' .. ARGV[i + 5]) end
+      if is_new and told then tell('join', channel, ARGV[i + 5]) end
       redis.call('PEXPIRE', present, lasts)
       redis.call('PEXPIRE', member, lasts)
     end

@@ -47,11 +47,14 @@ export class PresenceTable {
       const { changes } = question;
       return { unknown: changes.flatMap((change, i) => (this.#change(worker, change) ? [] : [i])) };
     }
-    const members = this.#channels.get(question.channel);
-    const clients = members?.size ?? 0;
-    const entries = [...(members?.values() ?? [])];
-    if (question.what === 'count') return { clients, users: new Set(entries.map(({ user }) => user)).size };
-    return { clients, members: clients > MEMBERS_LIMIT ? null : entries.map(({ text }) => text) };
+    const members = this.#channels.get(question.channel) ?? NOBODY;
+    const clients = members.size;
+    if (question.what === 'count') {
+      const users = new Set<string>();
+      for (const { user } of members.values()) users.add(user);
+      return { clients, users: users.size };
+    }
+    return { clients, members: clients > MEMBERS_LIMIT ? null : Array.from(members.values(), ({ text }) => text) };
   }
 
   /** The worker is gone; whom nobody else speaks for by then is gone a moment later. */
@@ -118,6 +121,8 @@ export class PresenceTable {
     }
   }
 }
+
+const NOBODY: ReadonlyMap<string, Entry> = new Map();
 
 function bytesOf({ user, text }: Entry): number {
   return user.length + text.length;

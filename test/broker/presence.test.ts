@@ -16,6 +16,7 @@ import { Relay } from '../../src/primary/relay.ts';
 import { Publication } from '../../src/publication.ts';
 import { type RedisServer, startRedis } from '../harness/redis.ts';
 import { waitUntil } from '../harness/wait.ts';
+import { projectFile } from '../project.ts';
 import { logLines } from './log-lines.ts';
 import { Recorder } from './recorder.ts';
 
@@ -269,6 +270,37 @@ describe('presence in Redis', () => {
     await client.script('FLUSH');
     await presenceOf(worker).change([a.change('join', 'script')]);
     assert.deepEqual(await presenceOf(worker).read('script'), [a.entry]);
+  });
+
+  it('is put right where Redis has evicted one of its two keys', async () => {
+    for (const key of ['push::member:evicted', 'push::present:evicted']) {
+      await presenceOf(worker).change([a.change('join', 'evicted')]);
+      await client.del(key);
+      assert.deepEqual(await presenceOf(worker).read('evicted'), []);
+      assert.deepEqual(await presenceOf(worker).change([a.change('renew', 'evicted')]), [0]);
+      await presenceOf(worker).change([a.change('join', 'evicted')]);
+      assert.deepEqual(await presenceOf(worker).read('evicted'), [a.entry]);
+    }
+  });
+
+  it('needs the rights that docs/operations.md names, and no others', async () => {
+    const text = projectFile('docs/operations.md');
+    const base = /`(\+ping [^`]*)` and `(&push:\*)`/.exec(text);
+    const own = /`(\+evalsha [^`]*)` and\s+`(~push:\*)`/.exec(text);
+    assert.ok(base !== null && own !== null);
+    const rights = [base[1], base[2], own[1], own[2]].join(' ').split(' ');
+    await client.call('ACL', 'SETUSER', 'gateway', 'reset', 'on', '>secret', ...rights);
+    const url = redis.url.replace('redis://', 'redis://gateway:secret@');
+    const broker = new RedisBroker({ url, prefix: 'push:', namespaces: namespaces() }, new Listener(), logLines().log);
+    await broker.start();
+    assert.equal(broker.state, 'up');
+    await client.script('FLUSH');
+    for (const kind of ['join', 'renew', 'leave', 'join'] as const) {
+      assert.deepEqual(await broker.presence?.change([a.change(kind, 'rights')]), []);
+    }
+    assert.deepEqual(await broker.presence?.read('rights'), [a.entry]);
+    assert.deepEqual(await broker.presence?.count('rights'), { clients: 1, users: 1 });
+    await broker.stop();
   });
 
   it('is said again when Redis was killed and has lost it', async () => {
