@@ -93,6 +93,22 @@ for (const broker of ['embedded', 'Redis']) {
       }
     });
 
+    it('finds a client by its id although it is on its way to another worker', async () => {
+      const held = await Promise.all(Array.from({ length: 200 }, (_, i) => known(`/sse/moving?user=m${i}`)));
+      const { operation } = JSON.parse((await gateway.command('/workers/replace')).text);
+      for (const { id } of held) {
+        await gateway.api('disconnect', { client: id, reason: 'found', reconnect: false });
+      }
+      for (const { client } of held) {
+        assert.equal(await client.connection.end(), 'fin');
+        assert.deepEqual(farewells(client), [{ reason: 'found', reconnect: false }]);
+      }
+      await waitUntil(
+        async () => JSON.parse((await gateway.admin(`/operations/${operation}`)).text).state === 'done',
+        'the workers to be replaced',
+      );
+    });
+
     it('ends poll sessions: the poll that waits is told, a first poll, and the next poll of one that is between two', async () => {
       const polls = ['user=waits', 'user=first', 'user=between'].map(
         (query) => new PollClient(gateway.publicPort, `polled?${query}`),
