@@ -147,8 +147,8 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
   try {
     if (former !== null) {
       const following = config.redisUrl === '' ? follow(relay, config, log) : null;
-      former.onWorker = ({ slot, message }, descriptor) => supervisor.other.receive(slot, message, descriptor);
-      supervisor.other.connect(former);
+      former.onWorker = ({ slot, message }, descriptor) => supervisor.passing.other.receive(slot, message, descriptor);
+      supervisor.passing.other.connect(former);
       await admin.bind(former.adminSocketFor(config));
       await following?.start();
       await supervisor.start();

@@ -28,6 +28,7 @@ const ON_EVERY_MAJOR = [
   'test/end-to-end/capacity',
   'test/end-to-end/lifecycle',
   'test/end-to-end/moving.test',
+  'test/end-to-end/primary-changes',
   'test/end-to-end/primary-replacement',
   'test/end-to-end/sse.test',
   'test/end-to-end/sticky',

@@ -164,7 +164,9 @@ export class HistoryLog {
       const offset = placeAt === 0 ? 0 : body.readDoubleLE(placeAt);
       if (offset > 0) {
         this.#offset = offset;
-        this.#keep(body, publication, offset, body.readDoubleLE(placeAt + 8));
+        // Its channel may have been told of already with this publication in it, which was on its way.
+        const known = this.#channels.get(publication.channel)?.top ?? 0;
+        if (offset > known) this.#keep(body, publication, offset, body.readDoubleLE(placeAt + 8));
       }
       this.#rememberKey(publication, offset);
     });

@@ -51,11 +51,14 @@ interface Waiting {
   readonly body: Buffer;
 }
 
+/** The link between the two, either end. */
+export type FollowingLink = Pick<RelayLink, 'backlogBytes' | 'send' | 'drained' | 'setReading' | 'destroy'>;
+
 type FollowingState = 'catching-up' | 'following' | 'yielding' | 'leading';
 
 export class Following {
   readonly #relay: Relay;
-  readonly #link: RelayLink;
+  readonly #link: FollowingLink;
   readonly #presenceMs: number;
   readonly #log: Log;
   readonly #frames = new FrameWriter();
@@ -72,7 +75,7 @@ export class Following {
    * @param link To the former primary, whose frames are for `receive`.
    * @param presenceMs How long an entry lasts that nobody renews.
    */
-  constructor(relay: Relay, link: RelayLink, presenceMs: number, log: Log) {
+  constructor(relay: Relay, link: FollowingLink, presenceMs: number, log: Log) {
     this.#relay = relay;
     this.#link = link;
     this.#presenceMs = presenceMs;
@@ -177,7 +180,7 @@ export class Following {
  * The former primary's side: tells one that follows what the history keeps. What is published and removed meanwhile is told
  * by the relay itself, in its place.
  */
-export async function tellHistory(history: HistoryLog, link: RelayLink): Promise<void> {
+export async function tellHistory(history: HistoryLog, link: FollowingLink): Promise<void> {
   const frames = new FrameWriter();
   for (const channel of history.channelNames) {
     if (link.backlogBytes > BACKLOG_BYTES) await link.drained();
@@ -191,7 +194,7 @@ export async function tellHistory(history: HistoryLog, link: RelayLink): Promise
 }
 
 /** And, behind `yield`, who holds which channel. */
-export async function tellMembers(presence: PresenceTable, link: RelayLink): Promise<void> {
+export async function tellMembers(presence: PresenceTable, link: FollowingLink): Promise<void> {
   const frames = new FrameWriter();
   // A copy: what is said meanwhile would otherwise change what is being told.
   const members = [...presence.states()];
@@ -205,7 +208,7 @@ export async function tellMembers(presence: PresenceTable, link: RelayLink): Pro
 export function tellChannel(
   history: HistoryLog,
   channel: string,
-  link: RelayLink,
+  link: FollowingLink,
   frames: FrameWriter = new FrameWriter(),
 ): void {
   const state = history.stateOf(channel);
@@ -214,7 +217,7 @@ export function tellChannel(
   sendKept(link, frames, { what: 'channel', ...head }, packed);
 }
 
-function sendKept(link: RelayLink, frames: FrameWriter, head: Kept, packed: readonly Buffer[]): void {
+function sendKept(link: FollowingLink, frames: FrameWriter, head: Kept, packed: readonly Buffer[]): void {
   const headBytes = Buffer.from(JSON.stringify(head));
   const bytes = packed.reduce((sum, { length }) => sum + length, 0);
   const body = frames.add('kept', 0, LENGTH_OF_HEAD_BYTES + headBytes.length + bytes);

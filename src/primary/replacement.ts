@@ -90,7 +90,7 @@ export class Replacement {
 
   #start(operations: Operations): NextPrimary {
     const { supervisor, relay, admin, log, readyDeadlineMs } = this.#options;
-    const { config, tls, port, slotCount: slots } = supervisor;
+    const { config, tls, slotCount: slots, publicPort } = supervisor;
     const shared = Object.fromEntries(SHARED_FIELDS.map((field) => [field, config[field]])) as Pick<
       NextPrimaryOptions['inheritance']['config'],
       (typeof SHARED_FIELDS)[number]
@@ -100,11 +100,11 @@ export class Replacement {
       inheritance: {
         config: { ...shared, apiKey, apiKeyMade, adminHost, adminPort },
         tls,
-        port,
+        port: publicPort.number,
         slots,
         operations: operations.all.filter(({ state }) => state !== 'waiting'),
       },
-      publicSocket: supervisor.socket?.descriptor ?? null,
+      publicSocket: publicPort.socket?.descriptor ?? null,
       adminSocket: admin.socket?.descriptor ?? null,
       linked: config.redisUrl === '',
       onFrame: (kind, call, body) => {
@@ -113,7 +113,7 @@ export class Replacement {
         else if (kind !== 'yield') relay.receive(NEXT_MEMBER, kind, call, body);
         else void tellMembers(relay.presence, next.link).then(() => relay.receive(NEXT_MEMBER, kind, call, NOTHING));
       },
-      onWorker: ({ slot, message }, descriptor) => supervisor.other.receive(slot, message, descriptor),
+      onWorker: ({ slot, message }, descriptor) => supervisor.passing.other.receive(slot, message, descriptor),
       readyDeadlineMs,
     });
     this.#next = next;
@@ -123,7 +123,7 @@ export class Replacement {
       relay.join(NEXT_MEMBER, link);
       relay.onRemoved = (channel) => tellChannel(relay.history, channel, link);
     }
-    supervisor.other.connect(next);
+    supervisor.passing.other.connect(next);
     supervisor.shareSlots(true);
     return next;
   }
@@ -149,7 +149,7 @@ export class Replacement {
     await next.gone;
     relay.leave(NEXT_MEMBER);
     relay.onRemoved = () => {};
-    supervisor.other.disconnect();
+    supervisor.passing.other.disconnect();
     supervisor.shareSlots(false);
     if (supervisor.stopping) return;
     supervisor.refill();

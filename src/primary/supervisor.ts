@@ -13,16 +13,13 @@
 import cluster from 'node:cluster';
 import type { Config } from '../../config/config.ts';
 import type { FrameKind } from '../broker/relay-frames.ts';
-import { errorText, LongwireError } from '../errors.ts';
-import { type Descriptor, OTHER_SLOTS, type TlsIdentity, type ToPrimary } from '../ipc.ts';
+import { LongwireError } from '../errors.ts';
+import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
-import { Batches } from './batches.ts';
-import { BoundSocket } from './bound-socket.ts';
-import { findFreePort } from './free-port.ts';
-import { HandOvers, type Party } from './hand-overs.ts';
 import { appointLast } from './last.ts';
 import type { LinkPairs } from './link-pairs.ts';
-import { OtherPrimary } from './other-primary.ts';
+import { Passing } from './passing.ts';
+import { type InheritedPort, PublicPort } from './public-port.ts';
 import type { Relay } from './relay.ts';
 import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import { startFault } from './start-fault.ts';
@@ -56,10 +53,7 @@ export interface SupervisorOptions {
   killGraceMs?: number;
 }
 
-export interface Inherited {
-  /** The public socket; null where each worker has its own. */
-  socket: BoundSocket | null;
-  port: number;
+export interface Inherited extends InheritedPort {
   /** How many slots the other primary had. */
   slots: number;
 }
@@ -80,16 +74,10 @@ export class Supervisor implements WorkerProcessOwner {
   readonly #slots: Slot[];
   readonly #readyDeadlineMs: number;
   readonly #killGraceMs: number;
-  readonly #handOvers = new HandOvers();
-  readonly #batches = new Batches();
   readonly succession: Succession;
-  /** Another primary that takes over from this one, or that this one takes over from. */
-  readonly other: OtherPrimary;
+  readonly passing: Passing;
+  readonly publicPort = new PublicPort();
   #state: SupervisorState = 'idle';
-  /** Null where workers do not accept, or each from a socket of its own. */
-  #socket: BoundSocket | null = null;
-  /** That workers are told: with PORT=0 the one that was found, so that those to come do not take another. */
-  #port = 0;
   /** What the next worker runs on. */
   #config: Config;
   #tls: TlsIdentity | null;
@@ -108,7 +96,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#config = options.config;
     this.#slots = options.table.rows.map(({ id }) => makeSlot(id));
     this.succession = new Succession(this.#succeeded());
-    this.other = new OtherPrimary(this.#handOvers, this.#batches, (slot) => this.#takerFor(slot, null));
+    this.passing = new Passing(this.succession);
   }
 
   /** `stop` was called or announced, whether or not it is over. */
@@ -132,40 +120,17 @@ export class Supervisor implements WorkerProcessOwner {
     this.#state = 'starting';
     cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced', stdio: workerStdio(config) });
     this.#options.log.debug('starting workers', { workers: config.workers, accept: config.accept });
-    await this.#openSocket();
+    const { inherited = null } = this.#options;
+    await this.publicPort.open(config, inherited);
+    if (inherited !== null) this.succession.inheritSessions(inherited.slots);
     if (this.stopping) {
-      this.#closeSocket();
+      this.publicPort.close();
       throw new LongwireError('unavailable', 'stopped before any worker was forked');
     }
     return new Promise((resolve, reject) => {
       this.#startOutcome = { resolve, reject };
       for (const slot of this.#slots) this.#fork(slot);
     });
-  }
-
-  async #openSocket(): Promise<void> {
-    const { config, inherited = null } = this.#options;
-    this.#port = config.port;
-    if (inherited !== null) {
-      this.#socket = inherited.socket;
-      this.#port = inherited.port;
-      this.succession.inheritSessions(inherited.slots);
-    } else if (config.accept === 'shared') {
-      this.#socket = await this.#bind();
-      this.#port = this.#socket.port;
-    } else if (config.accept === 'reuseport' && config.port === 0) {
-      this.#port = await findFreePort(config.host);
-    }
-  }
-
-  async #bind(): Promise<BoundSocket> {
-    const { config } = this.#options;
-    try {
-      return await BoundSocket.open(config.host, config.port);
-    } catch (thrown) {
-      const code = (thrown as NodeJS.ErrnoException).code ?? null;
-      throw new LongwireError('unavailable', startFault(config, code, errorText(thrown)), { cause: thrown });
-    }
   }
 
   /** Gives all workers, those that are still to be started included, another certificate for new connections. */
@@ -189,7 +154,7 @@ export class Supervisor implements WorkerProcessOwner {
   /** Ends all workers at once, connections and all, without waiting. */
   killAll(): void {
     this.#state = 'stopped';
-    this.#closeSocket();
+    this.publicPort.close();
     this.#options.pairs?.close();
     for (const slot of this.#slots) clearTimer(slot);
     for (const worker of this.#processes()) worker.kill();
@@ -216,9 +181,11 @@ export class Supervisor implements WorkerProcessOwner {
         if (this.succession.isBeside(worker)) this.succession.onFailed(worker, message.text);
         else this.#failed(worker, message.code, message.text);
         break;
-      case 'listen':
-        if (this.#socket !== null) worker.sendDescriptor({ type: 'socket' }, this.#socket.descriptor);
+      case 'listen': {
+        const { socket } = this.publicPort;
+        if (socket !== null) worker.sendDescriptor({ type: 'socket' }, socket.descriptor);
         break;
+      }
       case 'gave':
         this.succession.onGave(worker, message.operation, message);
         break;
@@ -233,27 +200,18 @@ export class Supervisor implements WorkerProcessOwner {
         row.brokerState = message.state;
         break;
       case 'hand-over':
-        this.#handOvers.pass(worker, message.number, this.#takerFor(message.to, worker), message.cargo, descriptor);
+        this.passing.handOver(worker, message.number, message.to, message.cargo, descriptor);
         break;
       case 'batch':
-        this.#batches.pass(worker, message.batch, message.step, this.#takerFor(message.to, worker));
+        this.passing.batch(worker, message.batch, message.to, message.step);
         break;
       case 'load':
         this.#options.front?.report(row, message.load);
         break;
       case 'taken':
-        this.#handOvers.taken(worker, message.taken, message.refused);
+        this.passing.taken(worker, message.taken, message.refused);
         break;
     }
-  }
-
-  /** Who takes what is for a slot, of this primary or the other; what was for the other is ours again when that one is gone. */
-  #takerFor(slot: number, giver: WorkerProcess | null): Party | null {
-    const own = slot > OTHER_SLOTS ? slot - OTHER_SLOTS : slot;
-    const here = (): Party | null => this.succession.takerFor(own, giver);
-    // What comes from there is not sent back.
-    const there = giver === null ? null : this.other.party(own);
-    return slot > OTHER_SLOTS ? (there ?? here()) : (here() ?? there);
   }
 
   onFrame(worker: WorkerProcess, kind: FrameKind, call: number, body: Buffer): void {
@@ -267,7 +225,7 @@ export class Supervisor implements WorkerProcessOwner {
     cargo: Buffer,
     descriptor: Descriptor | null,
   ): void {
-    this.#handOvers.pass(worker, number, this.#takerFor(slot, worker), cargo, descriptor);
+    this.passing.handOver(worker, number, slot, cargo, descriptor);
   }
 
   onDescriptorFault(worker: WorkerProcess, fault: string): void {
@@ -285,8 +243,7 @@ export class Supervisor implements WorkerProcessOwner {
     const facts = { worker: worker.id, pid: row.pid, ...ending, servedSeconds: Math.round(servedMs) / 1000 };
     const drained = row.state === 'draining';
     relay.leave(row.life);
-    this.#handOvers.leave(worker);
-    this.#batches.takerLeft(worker);
+    this.passing.left(worker);
     this.#options.front?.leave(row);
     table.end(row);
     if (this.succession.onExit(worker, endingText(ending))) {
@@ -309,8 +266,7 @@ export class Supervisor implements WorkerProcessOwner {
 
   onSettled(worker: WorkerProcess): void {
     this.#options.table.settle(worker.row);
-    // Not before: a taker that hears that it is over takes no more.
-    this.#handOvers.afterLast(worker, () => this.#batches.giverLeft(worker));
+    this.passing.settled(worker);
   }
 
   // ---- starting
@@ -338,7 +294,7 @@ export class Supervisor implements WorkerProcessOwner {
     if (worker.link !== null) relay.join(worker.row.life, worker.link, worker.id);
     const assignment = {
       worker: worker.id,
-      config: { ...this.#config, port: this.#port },
+      config: { ...this.#config, port: this.publicPort.number },
       connectionLimit: this.#connectionLimit,
       tls: this.#tls,
       descriptorLink: worker.descriptors !== null,
@@ -355,7 +311,8 @@ export class Supervisor implements WorkerProcessOwner {
     this.#found = addressOf(ready);
     table.ready(worker.row, this.#found);
     this.#logReady(worker, ready);
-    if (this.other.present || this.succession.isLeaving(worker.id)) worker.send({ type: 'predecessor', present: true });
+    const shared = this.passing.other.present || this.succession.isLeaving(worker.id);
+    if (shared) worker.send({ type: 'predecessor', present: true });
     this.#appointLast();
     this.#checkStarted();
   }
@@ -426,15 +383,6 @@ export class Supervisor implements WorkerProcessOwner {
   /** What workers run on now, beside `config`. */
   get tls(): TlsIdentity | null {
     return this.#tls;
-  }
-
-  /** The public socket; null where workers do not accept, or each from a socket of its own. */
-  get socket(): BoundSocket | null {
-    return this.#socket;
-  }
-
-  get port(): number {
-    return this.#port;
   }
 
   /** Tells all workers whether those of another primary, in the same slots, have poll sessions that they have not. */
@@ -512,7 +460,7 @@ export class Supervisor implements WorkerProcessOwner {
     const { table, log } = this.#options;
     if (this.#state === 'stopped') return 0;
     this.#state = 'stopping';
-    this.#closeSocket();
+    this.publicPort.close();
     this.#options.pairs?.close();
     this.#startOutcome?.reject(new LongwireError('unavailable', 'stopped before any worker was ready'));
     this.#startOutcome = null;
@@ -538,11 +486,6 @@ export class Supervisor implements WorkerProcessOwner {
     if (stragglers.length > 0) await this.#allGone(REAP_DEADLINE_MS);
     this.#state = 'stopped';
     return stragglers.length;
-  }
-
-  #closeSocket(): void {
-    this.#socket?.close();
-    this.#socket = null;
   }
 
   /** Resolves when no worker is left, or at the deadline. */

@@ -50,12 +50,12 @@ async function goOn(
   if (supervisor.stopping) throw new LongwireError('unavailable', 'the gateway is stopping');
   if (over === null) following?.lead();
   else await following?.yield();
-  supervisor.other.disconnect();
+  supervisor.passing.other.disconnect();
   supervisor.shareSlots(false);
   if (over !== null) table.inherit(over.totals);
-  await admin.listen();
-  manager.ready(`${supervisor.slotCount} workers on port ${supervisor.port}`);
-  log.info('this primary has taken over', { pid: process.pid });
+  const { address, port } = await admin.listen();
+  manager.ready(`${supervisor.slotCount} workers on port ${supervisor.publicPort.number}`);
+  log.info('this primary has taken over', { pid: process.pid, adminAddress: address, adminPort: port });
   if (over === null) {
     await manager.isNow(process.pid);
     throw new LongwireError('unavailable', 'the former primary died before it had given everything');

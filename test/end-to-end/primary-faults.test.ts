@@ -67,7 +67,7 @@ describe('the primary goes on as before', () => {
   it('where the new configuration has another broker', async () => {
     const { gateway, clients } = await start();
     const workers = await gateway.workerPids();
-    writeFileSync(join(gateway.folder, '.env'), 'LONGWIRE_REDIS_PREFIX=other:\n');
+    gateway.write({ LONGWIRE_REDIS_PREFIX: 'other:' });
     gateway.signal('SIGUSR2');
     await checkUnchanged(gateway, clients, workers, /LONGWIRE_REDIS_PREFIX cannot change .* needs a restart/);
   });

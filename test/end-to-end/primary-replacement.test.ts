@@ -9,6 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import { isAlive } from '../harness/alive.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { type NumberedClient, NumberedPublisher } from '../harness/numbered.ts';
+import { replacePrimary } from '../harness/primary.ts';
 import { RawClient } from '../harness/raw-client.ts';
 import { type RedisServer, startRedis } from '../harness/redis.ts';
 import { SseClient } from '../harness/sse-client.ts';
@@ -27,24 +28,6 @@ async function openClients(gateway: GatewayProcess): Promise<NumberedClient[]> {
     }),
   );
   return Promise.all(opening);
-}
-
-/** Asks for another primary, and resolves when that answers on the admin port that the operation is done. */
-async function replacePrimary(gateway: GatewayProcess): Promise<Record<string, unknown>> {
-  const answer = await gateway.command('/primary/replace');
-  assert.equal(answer.status, 202, answer.text);
-  const { operation } = JSON.parse(answer.text);
-  let now: Record<string, unknown> = {};
-  await waitUntil(
-    async () => {
-      now = JSON.parse((await gateway.admin(`/operations/${operation}`)).text);
-      return now.state === 'done' || now.state === 'failed';
-    },
-    () => `the operation to end: ${JSON.stringify(now)} ${gateway.log.slice(-3_000)}`,
-    60_000,
-  );
-  assert.equal(now.state, 'done', `${JSON.stringify(now)} ${gateway.log.slice(-3_000)}`);
-  return now;
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'longwire-primary-'));

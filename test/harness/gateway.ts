@@ -7,7 +7,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,6 +28,8 @@ export interface Ending {
 export interface GatewayOptions {
   /** Beside the harness' own: free ports on 127.0.0.1, two workers, `API_KEY`. */
   env?: Record<string, string>;
+  /** What `.env` says of knobs that are then not in the environment. */
+  file?: Record<string, string>;
 }
 
 /** What `/workers` says of one worker, as far as the tests read it. */
@@ -54,8 +56,8 @@ export interface LogLine {
 }
 
 /** Starts the program without waiting for anything: for starts that fail. */
-export function runGateway({ env = {} }: GatewayOptions = {}): GatewayProcess {
-  return new GatewayProcess(env);
+export function runGateway({ env = {}, file = {} }: GatewayOptions = {}): GatewayProcess {
+  return new GatewayProcess(env, file);
 }
 
 /** Starts a gateway and resolves when it serves. */
@@ -81,8 +83,10 @@ export class GatewayProcess {
   log = '';
   exited = false;
 
-  constructor(env: Record<string, string>) {
+  constructor(env: Record<string, string>, file: Record<string, string>) {
     const folder = mkdtempSync(join(tmpdir(), 'longwire-gateway-'));
+    this.folder = folder;
+    this.write(file);
     const child = spawn(process.execPath, [MAIN], {
       cwd: folder,
       env: {
@@ -93,6 +97,7 @@ export class GatewayProcess {
         LONGWIRE_WORKERS: '2',
         LONGWIRE_API_KEY: API_KEY,
         ...env,
+        ...Object.fromEntries(Object.keys(file).map((name) => [name, undefined])),
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -108,7 +113,6 @@ export class GatewayProcess {
     };
     process.on('exit', onProcessExit);
     this.process = child;
-    this.folder = folder;
     // Not 'close': a worker that lives a moment longer than a killed primary still holds the pipes.
     child.once('exit', () => {
       this.exited = true;
@@ -118,6 +122,12 @@ export class GatewayProcess {
       rmSync(folder, { recursive: true, force: true });
       return { code, signal };
     });
+  }
+
+  /** Writes `.env` anew. */
+  write(file: Record<string, string>): void {
+    const lines = Object.entries(file).map(([name, value]) => `${name}=${value}\n`);
+    writeFileSync(join(this.folder, '.env'), lines.join(''));
   }
 
   get publicPort(): number {

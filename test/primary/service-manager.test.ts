@@ -41,7 +41,9 @@ describe('under systemd', () => {
   const folder = mkdtempSync(join(tmpdir(), 'longwire-notify-'));
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('it says that it is ready, that it lives, and that it is stopping', { skip: missing() }, async () => {
+  it('it says that it is ready, that it lives, which process is the main one, and that it is stopping', {
+    skip: missing(),
+  }, async () => {
     const path = join(folder, 'notify');
     const manager = spawn('python3', ['-c', MANAGER, path], { stdio: ['ignore', 'pipe', 'inherit'] });
     let heard = '';
@@ -60,6 +62,17 @@ describe('under systemd', () => {
       await waitUntil(
         () => heard.split('WATCHDOG=1').length > 3,
         () => `signs of life: ${heard}`,
+      );
+      const former = gateway.primaryPid;
+      gateway.signal('SIGUSR2');
+      await waitUntil(
+        () => gateway.primaryPid !== former,
+        () => gateway.log,
+      );
+      const said = `MAINPID=${gateway.primaryPid}`;
+      await waitUntil(
+        () => heard.lastIndexOf('READY=1') > heard.indexOf(said) && heard.includes(said),
+        () => `another main process, and that it is ready: ${heard}`,
       );
       await gateway.stop();
       await waitUntil(
