@@ -2,8 +2,8 @@
 //
 // node:child_process gives the socket as it is, and a socket is told where to read to only when it is made (`onread`). Read
 // as it is, each read would leave an ArrayBuffer behind that nothing hurries to collect: megabytes (docs/adr/0008). So the
-// handle beneath it changes owner before the first read, with src/descriptor-link.ts the one thing outside workers/wire that Node does not document.
-// Where that cannot be done the socket is read as it is, at that cost.
+// handle beneath it changes owner before the first read. Outside workers/wire Node does not document that, what src/descriptor-link.ts
+// does, and how bound-socket.ts binds. Where it cannot be done the socket is read as it is, at that cost.
 
 import type { ChildProcess } from 'node:child_process';
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
