@@ -77,6 +77,7 @@ export interface Config {
   presenceSeconds: number;
   /** Most bytes that the embedded broker's history holds. */
   historyLimitBytes: number;
+  historyPositionSeconds: number;
   /** The JSON file of the namespaces; empty for none. */
   namespaces: string;
   /** What that file says. */

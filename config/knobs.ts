@@ -52,6 +52,7 @@ const WORKER_LIMIT = 1024;
 /** About a hundred workers with the most descriptors that a process may have by default (fs.nr_open, 2^20). */
 const CONNECTION_CEILING = 100_000_000;
 const HOUR_SECONDS = 3600;
+const MONTH_SECONDS = 2_592_000;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
@@ -283,6 +284,12 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     String(64 * MIB),
     whole(MIB, 64 * 1024 * MIB, 'bytes'),
     'Most that the histories of the embedded broker hold, all channels together. Beyond it the oldest are forgotten, which is a gap.',
+  ),
+  historyPositionSeconds: knob(
+    'LONGWIRE_HISTORY_POSITION_SECONDS',
+    '86400',
+    whole(1, MONTH_SECONDS, 'seconds'),
+    'How long a position in a channel in which nothing is published is surely good, over Redis. Each channel takes about 250 bytes there for so long.',
   ),
   presenceSeconds: knob(
     'LONGWIRE_PRESENCE_SECONDS',

@@ -217,6 +217,7 @@ async function brokerMaker({ worker, config }: Assignment, log: Log): Promise<(r
     namespaces: config.channelOptions,
     payloadLimitBytes: config.payloadLimitBytes,
     presenceSeconds: config.presenceSeconds,
+    historyPositionSeconds: config.historyPositionSeconds,
   };
   return (receiver) => new RedisBroker(options, receiver, log);
 }

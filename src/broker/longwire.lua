@@ -19,8 +19,8 @@
 -- nothing from call to call: its state is that of the keys, as long as they name the run of the server that they are asked in.
 
 local VERSION = '{version}'
--- How long the last offset of a silent channel is known. Beyond, its clients may be told of a gap that is none.
-local TOP_SECONDS = 86400
+-- Where no gateway has said how long the last offset of a silent channel is to be known.
+local DEFAULT_TOP_SECONDS = 86400
 local IDEMPOTENCY_SECONDS = 300
 local PAST_EPOCHS = 16
 local MARKS = 8
@@ -51,13 +51,15 @@ local function save(prefix, state)
   redis.call('HSET', prefix .. ':history', 'state', cjson.encode(kept))
 end
 
--- From the gateway's JSON, with the numbers as the texts that commands take.
+-- From the gateway's JSON, with the numbers as the texts that commands take. `top` is how many seconds the last offset of a silent
+-- channel is known; beyond, its clients may be told of a gap that is none.
 local function read_options(json)
   local options = cjson.decode(json)
+  options.top = options.top or DEFAULT_TOP_SECONDS
   local function add(each)
     each.sizeText = tostring(each.size)
     each.ttlText = tostring(each.ttl)
-    each.topText = tostring(math.max(TOP_SECONDS, each.ttl + 60))
+    each.topText = tostring(math.max(options.top, each.ttl + 60))
   end
   add(options.default)
   for _, each in pairs(options.named) do add(each) end
@@ -126,8 +128,12 @@ local function current(prefix)
   return open(prefix)
 end
 
+local function top_seconds(state)
+  return state.options and state.options.top or DEFAULT_TOP_SECONDS
+end
+
 -- The highest offset that a channel may have had of which nothing is known (any more): what was published at least
--- TOP_SECONDS ago, or before keys were evicted. `last` is the last offset before now.
+-- `top` seconds ago, or before keys were evicted. `last` is the last offset before now.
 local function forgotten(prefix, state, last)
   local evicted = evicted_keys()
   if evicted ~= state.evicted then
@@ -135,18 +141,18 @@ local function forgotten(prefix, state, last)
     state.forgotten = last
     save(prefix, state)
   end
-  local horizon = now_ms() - TOP_SECONDS * 1000
+  local horizon = now_ms() - top_seconds(state) * 1000
   for _, mark in ipairs(state.marks) do
     if mark.time >= horizon then return math.max(state.forgotten, mark.offset) end
   end
   return last
 end
 
--- Notes when the counter stood where, MARKS times in TOP_SECONDS.
+-- Notes when the counter stood where, MARKS times in `top` seconds.
 local function mark(prefix, state)
   local now = now_ms()
   local last = state.marks[#state.marks]
-  if last and now - last.time < TOP_SECONDS * 1000 / MARKS then return end
+  if last and now - last.time < top_seconds(state) * 1000 / MARKS then return end
   table.insert(state.marks, { time = now, offset = state.offset })
   while #state.marks > MARKS + 2 do table.remove(state.marks, 1) end
   save(prefix, state)

@@ -32,10 +32,16 @@ export class RedisHistory {
   /** How this server is called, found out at each connection. */
   #by: 'functions' | 'script' = 'functions';
 
-  constructor(client: Redis, prefix: string, namespaces: Namespaces, payloadLimitBytes: number) {
+  constructor(
+    client: Redis,
+    prefix: string,
+    namespaces: Namespaces,
+    payloadLimitBytes: number,
+    positionSeconds: number,
+  ) {
     this.#client = client;
     this.#prefix = prefix;
-    this.#options = optionsJson(namespaces, payloadLimitBytes);
+    this.#options = optionsJson(namespaces, payloadLimitBytes, positionSeconds);
     const source = readFileSync(SOURCE, 'utf8');
     this.#version = createHash('sha256').update(source).digest('hex').slice(0, 16);
     this.#library = source.replace('{version}', this.#version);
@@ -154,14 +160,18 @@ function isUnknownCommand(error: unknown): boolean {
   return error instanceof Error && /unknown command/i.test(error.message);
 }
 
-function optionsJson(namespaces: Namespaces, payloadLimitBytes: number): string {
+function optionsJson(namespaces: Namespaces, payloadLimitBytes: number, positionSeconds: number): string {
   const shown = (options: Namespaces['default']): object => ({
     size: options.historySize,
     ttl: options.historyTtlSeconds,
     limit: options.payloadLimitBytes || payloadLimitBytes,
   });
   const named = Object.entries(namespaces.named).map(([name, options]) => [name, shown(options)]);
-  return JSON.stringify({ default: shown(namespaces.default), named: Object.fromEntries(named) });
+  return JSON.stringify({
+    default: shown(namespaces.default),
+    named: Object.fromEntries(named),
+    top: positionSeconds,
+  });
 }
 
 function stateOf(reply: Reply): HistoryState {

@@ -53,11 +53,14 @@ export interface RedisBrokerOptions {
   namespaces?: Namespaces;
   /** LONGWIRE_PAYLOAD_LIMIT_BYTES, which Redis holds channels with history to. */
   payloadLimitBytes?: number;
+  /** LONGWIRE_HISTORY_POSITION_SECONDS. */
+  historyPositionSeconds?: number;
   /** LONGWIRE_PRESENCE_SECONDS. */
   presenceSeconds?: number;
 }
 
 const DEFAULT_PRESENCE_SECONDS = 60;
+const DEFAULT_HISTORY_POSITION_SECONDS = 86_400;
 const DEFAULT_PAYLOAD_LIMIT_BYTES = 1024 * 1024;
 
 export class RedisBroker implements Broker {
@@ -122,8 +125,9 @@ export class RedisBroker implements Broker {
     const namespaces = options.namespaces ?? NO_NAMESPACES;
     this.#namespaces = new NamespaceTable(namespaces);
     const payloadLimitBytes = options.payloadLimitBytes ?? DEFAULT_PAYLOAD_LIMIT_BYTES;
+    const positionSeconds = options.historyPositionSeconds ?? DEFAULT_HISTORY_POSITION_SECONDS;
     this.#history = this.#namespaces.hasHistory
-      ? new RedisHistory(this.#publisher.client, options.prefix, namespaces, payloadLimitBytes)
+      ? new RedisHistory(this.#publisher.client, options.prefix, namespaces, payloadLimitBytes, positionSeconds)
       : null;
     const presenceSeconds = options.presenceSeconds ?? DEFAULT_PRESENCE_SECONDS;
     this.#presence = this.#namespaces.hasPresence

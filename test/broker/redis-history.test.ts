@@ -40,13 +40,17 @@ type By = 'functions' | 'script';
 
 const NO_FUNCTIONS = ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', ''];
 
-async function open(by: By, options: string[] = []) {
+async function open(by: By, options: string[] = [], historyPositionSeconds = 86_400) {
   const redis = await startRedis({ arguments: by === 'script' ? [...NO_FUNCTIONS, ...options] : options });
   const parsed = parseNamespaces(NAMESPACES, 1024 * 1024);
   assert.ok('namespaces' in parsed);
   const recorder = new Keeper();
   const make = (receiver: Recorder, url = redis.url) =>
-    new RedisBroker({ url, prefix: 'push:', namespaces: parsed.namespaces }, receiver, logLines().log);
+    new RedisBroker(
+      { url, prefix: 'push:', namespaces: parsed.namespaces, historyPositionSeconds },
+      receiver,
+      logLines().log,
+    );
   const broker = make(recorder);
   await broker.start();
   // What was published between the look at the counter and the subscription shows by it.
@@ -284,6 +288,23 @@ for (const by of ['functions', 'script'] as const) {
           return taken != null;
         }, 'the library to be back');
         assert.equal((await read(opened, 'chat:a')).publications.length, 1);
+      } finally {
+        await close(opened);
+      }
+    });
+  });
+
+  describe(`a channel in which nothing is published, by ${by}`, () => {
+    it('has nothing that was missed for as long as positions are to be good, and then a gap', async () => {
+      const opened = await open(by, [], 1);
+      try {
+        const position = await last(opened, 'chat:busy', '0');
+        assert.deepEqual(await missed(opened, 'chat:quiet', position), []);
+        await waitUntil(async () => {
+          await publish(opened, 'chat:busy', ...Array.from({ length: 16 }, String));
+          return (await missed(opened, 'chat:quiet', position)) === null;
+        }, 'it to be forgotten');
+        assert.deepEqual(await missed(opened, 'chat:quiet', await last(opened, 'chat:busy', 'x')), []);
       } finally {
         await close(opened);
       }

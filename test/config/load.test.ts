@@ -198,6 +198,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
   outboxLimitBytes: whole(1_048_576, 1024, 1_073_741_824),
   payloadLimitBytes: whole(1_048_576, 1, 67_108_864),
   presenceSeconds: whole(60, 1, 3600),
+  historyPositionSeconds: whole(86_400, 1, 2_592_000),
   historyLimitBytes: whole(67_108_864, 1_048_576, 68_719_476_736),
   bodyLimitBytes: whole(2_097_152, 1024, 134_217_728),
   headLimitBytes: whole(16_384, 256, 1_048_576),

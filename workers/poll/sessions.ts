@@ -212,7 +212,7 @@ export class PollSession implements Timed {
     const count = from + frames.length;
     // With everything that is here the client stands where the worker does, though nothing was published in its channels lately.
     const whole = count === mailbox.position && this.state === 'here';
-    const line = whole ? this.polls.placeOf(this.subscriber, this.channels, this.encoding) : null;
+    const line = whole ? this.polls.standingOf(this.subscriber, this.channels, this.encoding) : null;
     return { frames, since: writePosition(line ?? mailbox.placeAt(count), count), lost: from - acknowledged };
   }
 
@@ -344,21 +344,42 @@ export class PollSessions {
     }
   }
 
-  /** Where a client came from that recovers; where any other stands. */
+  /** Where a client came from that recovers; where any other stands that has been given nothing yet. */
   originOf(subscriber: PollSubscriber, channels: string | readonly string[], encoding: PollEncoding): string | null {
     const since = this.worker.history?.recoveries.sinceOf(subscriber) ?? null;
-    return since === null ? this.placeOf(subscriber, channels, encoding) : formatPosition(since.epoch, since.offset);
+    if (since !== null) return formatPosition(since.epoch, since.offset);
+    return this.hasPlaces(subscriber, channels, encoding) ? this.placeOf(subscriber, channels) : null;
   }
 
-  /**
-   * Where a client stands in the history that has been given everything that is here for it; null where that cannot be said: while
-   * it recovers, the line is not live, or something waits in the hub.
-   */
-  placeOf(subscriber: PollSubscriber, channels: string | readonly string[], { format }: PollEncoding): string | null {
+  /** The same of one that has been given everything that is here for it; null where its last publication says more. */
+  standingOf(subscriber: PollSubscriber, channels: string | readonly string[], encoding: PollEncoding): string | null {
+    // While the line is put right, more has been broadcast than it says.
+    const sure = this.hasPlaces(subscriber, channels, encoding) && this.worker.history?.line.live === true;
+    return sure ? this.placeOf(subscriber, channels) : null;
+  }
+
+  private hasPlaces(
+    subscriber: PollSubscriber,
+    channels: string | readonly string[],
+    { format }: PollEncoding,
+  ): boolean {
+    const { history } = this.worker;
+    return format === 'json' && history?.hasAny(channels) === true && !history.recoveries.has(subscriber);
+  }
+
+  /** As far as the line has come, or to just before what waits in the hub for this client. */
+  private placeOf({ lastOrder }: PollSubscriber, channels: string | readonly string[]): string | null {
     const { history, hub } = this.worker;
-    if (format === 'raw' || history === null || !history.hasAny(channels)) return null;
-    if (history.recoveries.has(subscriber) || !history.line.live || hub.waitingCount > 0) return null;
-    return history.line.position;
+    let first: Publication | null = null;
+    for (const channel of hub.waitingCount === 0 ? [] : listOf(channels)) {
+      hub.forEachWaiting(channel, (publication) => {
+        const { epoch, order } = publication;
+        if (epoch !== '' && order > lastOrder && (first === null || order < first.order)) first = publication;
+      });
+    }
+    if (first === null) return history?.line.position ?? null;
+    const { epoch, offset } = first as Publication;
+    return formatPosition(epoch, Math.max(0, offset - 1));
   }
 
   /** The client's session, which is made for its first poll as that is about to be answered. */

@@ -11,7 +11,7 @@ import { STREAM_JSON } from '../../../workers/transports/stream-encoder.ts';
 import { WEBSOCKET_JSON } from '../../../workers/transports/websocket-encoder.ts';
 import { WebSocketSession } from '../../../workers/websocket/session.ts';
 import { makeGateway, type TestGateway } from '../gateways.ts';
-import { Peer } from '../peers.ts';
+import { get, Peer } from '../peers.ts';
 
 const OUTBOX_LIMIT_BYTES = 10_000;
 
@@ -180,5 +180,33 @@ describe('publications with history', () => {
       told(peer).map((text) => text.slice(0, 5)),
       ['1....', '2....', 'gap a', '3', 'recov'],
     );
+  });
+});
+
+describe('a poll that is answered with nothing', () => {
+  const sinceOf = (peer: Peer): string | undefined => peer.answers.at(-1)?.headers['longwire-since'];
+
+  it('stands before what still waits in a crowd for it, and is given that by the next one', async () => {
+    publish('a', '1');
+    crowd('b');
+    const peer = new Peer(test.gateway);
+    peer.send(get('/poll/a?channel=b'));
+    publish('b', '2');
+    assert.ok(test.gateway.hub.waitingCount > 0, 'the fan-out is cut');
+    peer.connection.answerPoll();
+    assert.equal(sinceOf(peer), 'e.1.0');
+    const sid = peer.answers.at(-1)?.headers['longwire-sid'];
+    await settled();
+    peer.send(get(`/poll/a?channel=b&sid=${sid}&since=${sinceOf(peer)}`));
+    await settled();
+    assert.deepEqual([told(peer), sinceOf(peer)], [['2'], 'e.2.1']);
+  });
+
+  it('stands where the line does while that is put right', () => {
+    publish('a', '1');
+    test.gateway.history?.line.onGap();
+    const peer = new Peer(test.gateway);
+    peer.send(get('/poll/a?timeout=0'));
+    assert.equal(sinceOf(peer), 'e.1.0');
   });
 });
