@@ -108,14 +108,35 @@ export class HistoryLog {
     return { relayed: repeated ? Buffer.concat(parts) : body, offsets };
   }
 
-  /** @param since Publications behind this offset; reversed, before it, newest first. 0 for all. */
-  read(channel: string, since: number, limit: number, reverse: boolean): LogPage {
+  /**
+   * @param since Publications behind this offset; reversed, before it, newest first. 0 for all.
+   * @param limitBytes Most bytes of them, unless the first alone has more. Of all that lie behind `since` the newest are told then,
+   * with a floor that says so; of a page, fewer.
+   */
+  read(
+    channel: string,
+    since: number,
+    limit: number,
+    reverse: boolean,
+    limitBytes: number = Number.POSITIVE_INFINITY,
+  ): LogPage {
     const log = this.#find(channel);
     const all = log?.entries ?? [];
     const found = reverse
       ? all.filter(({ offset }) => since === 0 || offset < since).reverse()
       : all.filter(({ offset }) => offset > since);
-    return { ...this.#bounds(log), packed: found.slice(0, limit).map(({ packed }) => packed) };
+    const { top, floor } = this.#bounds(log);
+    if (reverse || found.length > limit) {
+      const page = found.slice(0, limit);
+      return { top, floor, packed: page.slice(0, fitting(page, limitBytes)).map(({ packed }) => packed) };
+    }
+    const fits = fitting([...found].reverse(), limitBytes);
+    const newest = found.slice(found.length - fits);
+    return {
+      top,
+      floor: fits < found.length ? (newest[0]?.previous ?? top) : floor,
+      packed: newest.map(({ packed }) => packed),
+    };
   }
 
   remove(channel: string): void {
@@ -269,4 +290,14 @@ export class HistoryLog {
       this.#bytes -= log.bytes;
     }
   }
+}
+
+/** How many of them, from the first on, have so many bytes at most; the first alone may have more. */
+function fitting(entries: readonly LogEntry[], limitBytes: number): number {
+  let count = 0;
+  for (let bytes = 0; count < entries.length; count++) {
+    bytes += (entries[count] as LogEntry).packed.length;
+    if (bytes > limitBytes && count > 0) break;
+  }
+  return count;
 }

@@ -3,7 +3,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
+import type { HistoryQuestion, ToldHead } from '../../src/broker/memory-questions.ts';
 import { packedBytes, packPublications, unpackPublications } from '../../src/broker/packed.ts';
+import { FrameReader, FrameWriter, LENGTH_OF_HEAD_BYTES } from '../../src/broker/relay-frames.ts';
+import { ANSWER_LIMIT_BYTES, answerQuestion } from '../../src/primary/history-answers.ts';
 import { HistoryLog } from '../../src/primary/history-log.ts';
 import { Publication } from '../../src/publication.ts';
 
@@ -121,5 +124,50 @@ describe('the embedded broker’s history', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it('tells the newest that fit into an answer, and of the others that they are gone; of a page, fewer', () => {
+    const { publish, log, texts } = setup();
+    for (const text of ['1', '2', '3']) publish('a', text);
+    const one = log.read('a', 0, 1, false).packed[0]?.length ?? 0;
+    const whole = log.read('a', 0, 100, false, 2 * one);
+    assert.deepEqual([texts(whole.packed), whole.floor, whole.top], [['2', '3'], 1, 3]);
+    const fits = log.read('a', 0, 100, false, 3 * one);
+    assert.deepEqual([texts(fits.packed), fits.floor], [['1', '2', '3'], 0]);
+    const least = log.read('a', 0, 100, false, 1);
+    assert.deepEqual([texts(least.packed), least.floor], [['3'], 2]);
+    assert.deepEqual(texts(log.read('a', 0, 2, false, one).packed), ['1']);
+    assert.deepEqual(texts(log.read('a', 0, 100, true, 2 * one).packed), ['3', '2']);
+  });
+});
+
+describe('an answer of the embedded broker’s history', () => {
+  it('is bounded: what does not fit is told as gone, and never refused', () => {
+    const { log } = setup(100_000_000);
+    const retention = () => ({ historySize: 100, historyTtlSeconds: 10 });
+    const publications = Array.from({ length: 40 }, (_, i) => new Publication(`c${i % 2}`, Buffer.alloc(1024 * 1024)));
+    for (const publication of publications) {
+      const packed = Buffer.alloc(packedBytes([publication], retention));
+      packPublications(packed, [publication], retention);
+      log.take(packed);
+    }
+    const ask = (question: HistoryQuestion): ToldHead => {
+      const frames = new FrameWriter();
+      answerQuestion(log, question, frames, 1);
+      const bytes = frames.take();
+      assert.ok(bytes.length <= ANSWER_LIMIT_BYTES + 1024, `${bytes.length} bytes`);
+      let head: ToldHead | null = null;
+      const reader = new FrameReader((_kind, _call, body) => {
+        head = JSON.parse(body.toString('utf8', LENGTH_OF_HEAD_BYTES, LENGTH_OF_HEAD_BYTES + body.readUInt32LE(0)));
+      });
+      assert.equal(reader.push(bytes), null);
+      return head ?? assert.fail('no answer');
+    };
+    const [read] = ask({ what: 'read', channel: 'c0', since: 0, limit: 100, reverse: false }).channels;
+    assert.deepEqual(read, { channel: 'c0', top: 39, floor: 9, count: 15 });
+    const [first, second] = ask({ what: 'missed', since: 1, channels: ['c0', 'c1'] }).channels;
+    assert.deepEqual([first?.floor, first?.count], [9, 15]);
+    // What is left of the answer has room for nothing, or for one.
+    assert.ok(second !== undefined && second.count <= 1 && second.floor >= 38);
   });
 });
