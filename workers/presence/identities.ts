@@ -3,7 +3,7 @@
 // A holder is what the hub delivers to: a connection, or the subscriber of a poll session, which outlives its connections.
 // Each that is known has a client id, for all of its life, moves included.
 //
-// Cost: nothing for those who are not known; else this entry, an id, and two places in maps: 450 bytes with all that goes with
+// Cost: nothing for those who are not known; else this entry, an id, and two or three places in maps: 450 bytes with all that goes with
 // it, measured (docs/adr/0022).
 
 import { randomBytes } from 'node:crypto';
@@ -83,6 +83,15 @@ export class Identities {
     if (known.user !== '') this.unname(known.user, holder);
   }
 
+  holderOf(client: string): Holder | null {
+    return this.clients.get(client) ?? null;
+  }
+
+  /** In the order in which they came; those that come meanwhile too. */
+  entries(): IterableIterator<[Holder, Known]> {
+    return this.known.entries();
+  }
+
   private name(user: string, holder: Holder): void {
     const others = this.users.get(user);
     this.named++;
@@ -99,15 +108,6 @@ export class Identities {
       if (holders.size > 0) return;
     }
     this.users.delete(user);
-  }
-
-  holderOf(client: string): Holder | null {
-    return this.clients.get(client) ?? null;
-  }
-
-  /** In the order in which they came; those that come meanwhile too. */
-  entries(): IterableIterator<[Holder, Known]> {
-    return this.known.entries();
   }
 }
 
