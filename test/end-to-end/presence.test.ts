@@ -180,6 +180,7 @@ for (const broker of ['embedded', 'Redis']) {
       const visitor = await open('room:a?user=visitor', 'sse', other);
       for (const each of told) each.push('+visitor');
       for (const [i, each] of held.entries()) await untilTold(each, ...(told[i] as string[]));
+      await untilTold(visitor, '+visitor');
       const [, came] = await toldTo(visitor);
       assert.deepEqual(came, {
         join: { channel: 'room:a', info: { client: idOf(visitor, await toldTo(visitor)), user: 'visitor' } },
