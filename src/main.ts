@@ -128,7 +128,7 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
   });
   const leave = (): void => {
     log.info('another primary has taken over: this one leaves');
-    void admin.close().then(() => process.exit(0));
+    void admin.leave().then(() => process.exit(0));
   };
   const replacement = new Replacement({ supervisor, table, relay, admin, manager, log, leave });
 

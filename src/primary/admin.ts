@@ -8,7 +8,7 @@
 // another address it is meant to be reached by other names (`longwire:3001` in a compose network), and any is allowed.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, Server as NetServer } from 'node:net';
 import { errorText, LongwireError } from '../errors.ts';
 import { TRANSPORTS } from '../stats.ts';
 import { BoundSocket } from './bound-socket.ts';
@@ -118,6 +118,18 @@ export class AdminServer {
   /** To be given to another primary; null before `bind`. */
   get socket(): BoundSocket | null {
     return this.#socket;
+  }
+
+  /** Leaves the port to another primary: who has come here is answered here, and has half a second to ask. */
+  async leave(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => this.#server.closeAllConnections(), CLOSE_GRACE_MS);
+      // Not that of node:http, which resets whoever has come and has not asked yet.
+      NetServer.prototype.close.call(this.#server, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   /** Stops answering; what is under way has half a second. */
