@@ -4,13 +4,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { isAlive } from '../harness/alive.ts';
+import { clientSockets } from '../harness/client-sockets.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { startRedis } from '../harness/redis.ts';
 import { openStreams, type SseClient } from '../harness/sse-client.ts';
-import { checkSurvivors, settled } from '../harness/survivors.ts';
+import { checkSurvivors, portsOf, settled } from '../harness/survivors.ts';
 import { waitUntil } from '../harness/wait.ts';
 
-const CLIENTS = 400;
+/** More than move in the time that it takes to see that they do. */
+const CLIENTS = 1_500;
 /** A batch, and what waits behind it. */
 const ON_THEIR_WAY = 128;
 
@@ -23,7 +25,18 @@ async function start(env: Record<string, string> = {}): Promise<{ gateway: Gatew
   return { gateway, clients };
 }
 
-/** Begins to replace the only worker, and resolves with the process ids of the old one and of the new one once that is ready. */
+/** Begins to replace the only worker, and resolves with the process ids of both once the new one has the first connections. */
+async function beginMoving(
+  gateway: GatewayProcess,
+  clients: readonly SseClient[],
+): Promise<{ former: number; next: number }> {
+  const pids = await beginReplacing(gateway);
+  const ports = portsOf(clients);
+  await waitUntil(() => clientSockets(pids.next, gateway.publicPort, ports) > 0, 'the first to have moved');
+  return pids;
+}
+
+/** The same, once the new one is ready. */
 async function beginReplacing(gateway: GatewayProcess): Promise<{ former: number; next: number }> {
   const [former] = await gateway.workerPids();
   gateway.signal('SIGHUP');
@@ -39,23 +52,16 @@ describe('in the middle of a move', () => {
 
   it('the giver is killed: what it had given lives on', async () => {
     const { gateway, clients } = await start();
-    const { former } = await beginReplacing(gateway);
-    await waitUntil(
-      async () => held(await gateway.workers()) > 0 || gateway.logged('left').length > 0,
-      'the first to have moved',
-    );
-    try {
-      process.kill(former, 'SIGKILL');
-    } catch {
-      // It was quicker and has left: then everybody must be there.
-    }
+    const { former } = await beginMoving(gateway, clients);
+    process.kill(former, 'SIGKILL');
     await settled(gateway);
-    await checkSurvivors(gateway, clients);
+    const survivors = await checkSurvivors(gateway, clients);
+    assert.ok(survivors > 0 && survivors < CLIENTS, `${survivors}: it was in the middle`);
   });
 
   it('the taker is killed: the giver goes on, and gives them to its replacement', async () => {
     const { gateway, clients } = await start();
-    const { next } = await beginReplacing(gateway);
+    const { next } = await beginMoving(gateway, clients);
     process.kill(next, 'SIGKILL');
     await settled(gateway);
     const survivors = await checkSurvivors(gateway, clients);
@@ -68,8 +74,7 @@ describe('in the middle of a move', () => {
 
   it('the primary is killed: both workers go, and nobody is left with a socket that nobody serves', async () => {
     const { gateway, clients } = await start();
-    const { former, next } = await beginReplacing(gateway);
-    // No waiting here: the batches are under way from now on.
+    const { former, next } = await beginMoving(gateway, clients);
     gateway.signal('SIGKILL');
     await gateway.ended;
     for (const pid of [former, next]) await waitUntil(() => !isAlive(pid), `worker ${pid} to be gone`);
@@ -172,9 +177,3 @@ describe('a worker that fails by itself', () => {
 
 /** Other tests run at the same time; what is measured is that it is not the seconds of a back-off. */
 const SLOW_MACHINE = 5;
-
-function held(workers: { generation: number; connections: Record<string, number> }[]): number {
-  return workers
-    .filter(({ generation }) => generation === 2)
-    .reduce((sum, { connections }) => sum + (connections.sse ?? 0), 0);
-}

@@ -23,7 +23,11 @@ async function openClients(gateway: GatewayProcess): Promise<NumberedClient[]> {
       const channel = CHANNELS[i % 4] as string;
       const format = i % 8 < 4 ? '' : '&format=raw';
       const target = `${channel}?channel=all${transport.name === 'stream' ? '' : format}`;
-      return { held: await transport.open(gateway.publicPort, target), channels: [channel, 'all'] };
+      return {
+        held: await transport.open(gateway.publicPort, target),
+        channels: [channel, 'all'],
+        name: transport.name,
+      };
     }),
   );
   return Promise.all(opening);
@@ -55,22 +59,27 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 /** Where this is no folder there are no descriptor links, and descriptors go by the channel. */
 const NO_FOLDER = '/nowhere/at/all';
 
-async function setup(wire: string, broker: string, history: string, way: string) {
+async function setup(wire: string, broker: string, history: string, way: string, accept: string) {
   const redis = broker === 'redis' ? await startRedis() : null;
-  const env: Record<string, string> = { LONGWIRE_WIRE: wire, LONGWIRE_KEEPALIVE_SECONDS: '60' };
+  const env: Record<string, string> = {
+    LONGWIRE_WIRE: wire,
+    LONGWIRE_ACCEPT: accept,
+    LONGWIRE_KEEPALIVE_SECONDS: '60',
+  };
   if (redis !== null) env.REDIS_URL = redis.url;
   if (way === 'channel') env.TMPDIR = NO_FOLDER;
   if (history === 'with') env.LONGWIRE_NAMESPACES = namespaces;
   return { redis, gateway: await startGateway({ env }) };
 }
 
-for (const [wire, broker, history, way] of [
-  ['handle', 'memory', 'without', 'link'],
-  ['handle', 'redis', 'without', 'channel'],
-  ['handle', 'redis', 'with', 'link'],
-  ['socket', 'memory', 'without', 'link'],
+for (const [wire, broker, history, way, accept] of [
+  ['handle', 'memory', 'without', 'link', 'shared'],
+  ['handle', 'redis', 'without', 'channel', 'shared'],
+  ['handle', 'redis', 'with', 'link', 'shared'],
+  ['socket', 'memory', 'without', 'link', 'shared'],
+  ['socket', 'memory', 'without', 'link', 'sticky'],
 ] as const) {
-  describe(`connections move, ${wire} wire, ${broker} broker, ${history} history, by the ${way}`, () => {
+  describe(`connections move, ${wire} wire, ${broker} broker, ${history} history, by the ${way}, ${accept}`, () => {
     let gateway: GatewayProcess;
     let redis: Awaited<ReturnType<typeof setup>>['redis'] = null;
     let clients: NumberedClient[] = [];
@@ -78,7 +87,7 @@ for (const [wire, broker, history, way] of [
     let idle: RawClient;
 
     before(async () => {
-      ({ gateway, redis } = await setup(wire, broker, history, way));
+      ({ gateway, redis } = await setup(wire, broker, history, way, accept));
       clients = await openClients(gateway);
       publisher = new NumberedPublisher(gateway, CHANNELS);
       idle = new RawClient(gateway.publicPort);

@@ -12,6 +12,8 @@ const NUMBER = /#(\d+)#/;
 export interface NumberedClient {
   held: Held;
   channels: readonly string[];
+  /** For whoever reads that a test has failed. */
+  name?: string;
 }
 
 export class NumberedPublisher {
@@ -55,7 +57,7 @@ export class NumberedPublisher {
   }
 
   /** Fails unless the client has had everything of its channels since they were all open, once and in order. */
-  async check({ held, channels }: NumberedClient, from = 0): Promise<void> {
+  async check({ held, channels, name }: NumberedClient, from = 0): Promise<void> {
     const expected = channels.map((channel) => (this.#sent.get(channel) ?? []).filter((number) => number >= from));
     const count = expected.reduce((sum, { length }) => sum + length, 0);
     // Where there is history, a stream may say first where it stands.
@@ -68,7 +70,7 @@ export class NumberedPublisher {
       assert.deepEqual(
         got.filter((number) => own.has(number)),
         expected[i],
-        `what was published to ${channel}`,
+        `what was published to ${channel}${name === undefined ? '' : `, by ${name}`}`,
       );
     }
     assert.equal(got.length, count, 'and nothing else');

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { isAlive } from './alive.ts';
+import { clientSockets } from './client-sockets.ts';
 import type { GatewayProcess } from './gateway.ts';
 import type { SseClient } from './sse-client.ts';
 import { waitUntil } from './wait.ts';
@@ -31,7 +32,27 @@ export async function checkSurvivors(gateway: GatewayProcess, clients: readonly 
   }
   await gateway.metricReaches('longwire_connections', { transport: 'sse' }, survivors.length);
   await gateway.metricReaches('longwire_subscriptions', {}, survivors.length);
+  await checkDescriptors(gateway, survivors);
   return survivors.length;
+}
+
+/** Each connection is open in one worker and in no other process: a copy that is left anywhere would hold it open for ever. */
+async function checkDescriptors(gateway: GatewayProcess, clients: readonly SseClient[]): Promise<void> {
+  const ports = portsOf(clients);
+  let counts: number[] = [];
+  await waitUntil(
+    async () => {
+      const pids = [gateway.primaryPid, ...(await gateway.workerPids())];
+      counts = pids.map((pid) => clientSockets(pid, gateway.publicPort, ports));
+      const [primary, ...workers] = counts;
+      return primary === 0 && workers.reduce((sum, count) => sum + count, 0) === clients.length;
+    },
+    () => `${clients.length} descriptors in workers and none in the primary; primary and workers have ${counts}`,
+  );
+}
+
+export function portsOf(clients: readonly SseClient[]): Set<number> {
+  return new Set(clients.flatMap(({ connection }) => connection.socket.localPort ?? []));
 }
 
 /** Resolves when the operation is over, whatever came of it. */

@@ -33,12 +33,14 @@ class Worker implements Party {
   readonly admission: Admission;
   readonly moves: Moves;
   cut: Cut = () => false;
+  /** Descriptors that this process has no room for: what came with them comes without. */
+  noRoomFor = 0;
 
   constructor(slot: number, rig: Rig, changes: Partial<Config>) {
     ({ gateway: this.gateway, broker: this.broker } = makeGateway(changes));
     this.admission = new Admission(
       this.gateway,
-      1_000,
+      10_000,
       { host: '127.0.0.1', port: 0, reusePort: false, kind: 'handle' },
       () => {},
     );
@@ -66,7 +68,8 @@ class Worker implements Party {
   give(number: number, cargo: Cargo | Buffer, descriptor: Descriptor): boolean {
     assert.ok(!Buffer.isBuffer(cargo));
     if (this.cut('take')) return true;
-    queueMicrotask(() => this.moves.onMessage({ type: 'take', number, cargo }, descriptor));
+    const came = this.noRoomFor-- > 0 ? null : descriptor;
+    queueMicrotask(() => this.moves.onMessage({ type: 'take', number, cargo }, came));
     return true;
   }
 
@@ -377,6 +380,29 @@ describe('a step of a move that is cut', () => {
     assert.deepEqual(closedOf(rig.giver.gateway), ['lost']);
     assert.equal(rig.giver.open.length, 0);
     assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
+  });
+
+  it('the taker’s process has no descriptor left for some: they go on, and a later pass moves them', async () => {
+    const rig = new Rig();
+    rig.connect(100);
+    rig.taker.noRoomFor = 30;
+    assert.deepEqual(await rig.give(), { moved: 100, stayed: 0 });
+    rig.check({ giver: 0, taker: 100 });
+    assert.equal(rig.giver.gateway.counters.notMoved[notMovedIndex.refused], 30);
+  });
+
+  it('the queue of descriptors is full: what has no place in it goes on, and moves when there is room', async () => {
+    const rig = new Rig();
+    // As many as may wait and be on their way, and more.
+    const idle = 4_096 + 64 + 500;
+    for (let i = 0; i < idle; i++) rig.giver.admission.adopt(new SharedWire())?.start();
+    rig.connect(20);
+    assert.deepEqual(await rig.give(), { moved: 20, stayed: 0 });
+    const all = Array.from({ length: rig.numbersOf(rig.wires[0] as SharedWire).length }, (_, i) => i + 1);
+    for (const wire of rig.wires) assert.deepEqual(rig.numbersOf(wire), all);
+    assert.equal(rig.giver.admission.heldCount, 0);
+    assert.equal(rig.taker.admission.heldCount, idle + 20);
+    assert.deepEqual(closedOf(rig.giver.gateway), []);
   });
 
   it('the taker has no room: they stay', async () => {
