@@ -102,7 +102,15 @@ export class Following {
     });
   }
 
-  /** The former primary is gone, whether it has yielded or not. */
+  /** The former primary has died. Resolves when all that it had sent before is here, and the order is ours. */
+  ended(): Promise<void> {
+    if (this.#state === 'leading') return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onLeading = resolve;
+    });
+  }
+
+  /** The link is at its end, whether the former primary has yielded or not. */
   lead(): void {
     if (this.#state === 'leading') return;
     const early = this.#state !== 'yielding';

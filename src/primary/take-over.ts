@@ -48,7 +48,7 @@ async function goOn(
 ): Promise<void> {
   const over = await former.over;
   if (supervisor.stopping) throw new LongwireError('unavailable', 'the gateway is stopping');
-  if (over === null) following?.lead();
+  if (over === null) await following?.ended();
   else await following?.yield();
   supervisor.passing.other.disconnect();
   supervisor.shareSlots(false);

@@ -1,0 +1,81 @@
+// A relay that follows another one over a real link, whose end takes a moment to come to the process that reads it.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { packedBytes, packPublications, unpackPublications } from '../../src/broker/packed.ts';
+import { RelayLink } from '../../src/broker/relay-link.ts';
+import { createLog } from '../../src/log.ts';
+import { Relay } from '../../src/primary/relay.ts';
+import { Following, tellHistory } from '../../src/primary/relay-following.ts';
+import { linkToWorker } from '../../src/primary/worker-link.ts';
+import { Publication } from '../../src/publication.ts';
+
+const HISTORY_BYTES = 1024 * 1024;
+const KEPT = { historySize: 1_000, historyTtlSeconds: 60 };
+/** The next primary, and a worker of the former one, among the members of the former relay. */
+const NEXT = 0;
+const WORKER = 1;
+
+function publish(relay: Relay, text: string): void {
+  const publication = new Publication('news', Buffer.from(text));
+  const body = Buffer.alloc(packedBytes([publication], () => KEPT));
+  packPublications(body, [publication], () => KEPT);
+  relay.receive(WORKER, 'store', 1, body);
+}
+
+function texts({ history }: Relay): string[] {
+  const found: string[] = [];
+  for (const packed of history.read('news', 0, Number.POSITIVE_INFINITY, false).packed) {
+    unpackPublications(packed, ({ payload }) => found.push(payload.toString()), history.epoch);
+  }
+  return found;
+}
+
+async function makeTwoRelays() {
+  const folder = mkdtempSync(join(tmpdir(), 'longwire-following-'));
+  const path = join(folder, 'link');
+  const server = createServer({ pauseOnConnect: true }).listen(path);
+  await once(server, 'listening');
+  const accepted = once(server, 'connection');
+  const log = createLog('error', 'test', () => {});
+  const former = new Relay(log, undefined, HISTORY_BYTES);
+  const next = new Relay(log, undefined, HISTORY_BYTES);
+  const link: RelayLink = new RelayLink(
+    (onread) => connect({ path, onread }),
+    (kind, call, body) => following.receive(kind, call, body),
+    () => following.lead(),
+  );
+  const following = new Following(next, link, 1_000, log);
+  const [socket] = (await accepted) as [Socket];
+  server.close();
+  rmSync(folder, { recursive: true });
+  const formerLink = linkToWorker(
+    { stdio: [null, null, null, null, socket] },
+    () => {
+      if (formerLink !== null) void tellHistory(former.history, formerLink);
+    },
+    () => {},
+  );
+  assert.ok(formerLink !== null);
+  former.join(NEXT, formerLink);
+  former.join(WORKER, { backlogBytes: 0, send: () => false });
+  return { former, next, following, formerLink };
+}
+
+describe('a relay that follows a primary that dies', () => {
+  it('takes all that had been sent to it, and only then has the order', async () => {
+    const { former, next, following, formerLink } = await makeTwoRelays();
+    await following.start();
+    const sent = Array.from({ length: 20 }, (_, i) => String(i).padEnd(4_000));
+    for (const text of sent) publish(former, text);
+    await new Promise((resolve) => setImmediate(resolve));
+    formerLink.destroy();
+    await following.ended();
+    assert.deepEqual(texts(next).map(Number), [...sent.keys()]);
+  });
+});
