@@ -83,7 +83,7 @@ export class NextPrimary implements PrimaryChannel {
       this.#onMessage(message as ToFormer, (descriptor ?? null) as Descriptor | null);
     });
     this.#listening = setInterval(() => this.#lookForHang(), options.secondMs ?? SECOND_MS);
-    this.#child.once('error', ({ message }) => this.#end(message));
+    this.#child.on('error', ({ message }) => this.#end(message));
     // Not `exit`: what it has said is read first.
     this.#child.once('close', (code, signal) => this.#end(signal === null ? `exit code ${code}` : `signal ${signal}`));
   }

@@ -10,13 +10,14 @@ import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import type { FrameTaker } from '../broker/relay-frames.ts';
 import { RELAY_LINK_FD, RelayLink } from '../broker/relay-link.ts';
 
-/** The link to a process that was forked with `STDIO_WITH_LINK`, right after the fork; null when it has none. */
+/** The link to a process that was forked with `STDIO_WITH_LINK`, right after the fork; null when it has none, or did not start. */
 export function linkToWorker(
-  child: Pick<ChildProcess, 'stdio'>,
+  child: Partial<Pick<ChildProcess, 'stdio'>>,
   takeFrame: FrameTaker,
   onClosed: (fault: string | null) => void,
 ): RelayLink | null {
-  const socket = child.stdio[RELAY_LINK_FD];
+  // Without descriptors to start it with, Node leaves a process without any.
+  const socket = child.stdio?.[RELAY_LINK_FD];
   if (!(socket instanceof Socket)) return null;
   return new RelayLink((onread) => readInPlace(socket, onread), takeFrame, onClosed);
 }

@@ -2,6 +2,7 @@
 // process tree held or was being given.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,13 +24,16 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(env: Record<string, string> = {}): Promise<{ gateway: GatewayProcess; clients: SseClient[] }> {
+async function start(
+  env: Record<string, string> = {},
+  count = CLIENTS,
+): Promise<{ gateway: GatewayProcess; clients: SseClient[] }> {
   writeFileSync(namespaces, JSON.stringify({ namespaces: { kept: { history_size: 100, history_ttl_seconds: 60 } } }));
   const gateway = await startGateway({
     env: { LONGWIRE_DRAIN_SECONDS: '1', LONGWIRE_NAMESPACES: namespaces, ...env },
   });
   gateways.push(gateway);
-  const clients = await openStreams(gateway.publicPort, ...Array.from({ length: CLIENTS }, () => '/sse/all'));
+  const clients = await openStreams(gateway.publicPort, ...Array.from({ length: count }, () => '/sse/all'));
   return { gateway, clients };
 }
 
@@ -84,6 +88,23 @@ describe('the primary goes on as before', () => {
       () => descriptors() <= before,
       () => `${descriptors()} descriptors, ${before} before`,
     );
+  });
+
+  it('where there are no descriptors left to start the next one with, and a worker that dies then is replaced later', async () => {
+    const { gateway, clients } = await start();
+    const workers = await gateway.workerPids();
+    const limitDescriptors = (soft: string) =>
+      execFileSync('prlimit', ['--pid', String(gateway.primaryPid), `--nofile=${soft}:`]);
+    limitDescriptors('5');
+    gateway.signal('SIGUSR2');
+    await settled(gateway);
+    limitDescriptors('1000');
+    await checkUnchanged(gateway, clients, workers, /the next primary is gone: .*EMFILE/);
+    limitDescriptors('5');
+    process.kill(workers[0] as number, 'SIGKILL');
+    await waitUntil(() => gateway.logged('worker died').length > 1, 'a start that fails');
+    limitDescriptors('1000');
+    await waitUntil(async () => (await gateway.readiness()) === 200, 'the worker to be replaced');
   });
 
   it('where a service manager cannot be told which process is the main one from now on', async () => {
