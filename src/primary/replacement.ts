@@ -69,7 +69,7 @@ export class Replacement {
       const slots = await next.ready;
       log.info('the next primary is ready', { pid: next.pid, workers: slots });
       if (!(await manager.isNow(next.pid))) throw new LongwireError('unavailable', 'the service manager was not told');
-      await Promise.race([this.#giveEverything(operation, slots), next.gone.then(fail)]);
+      await Promise.race([this.#giveEverything(operation, next, slots), next.gone.then(fail)]);
       const { moved, stayed } = operation;
       await next.over({ type: 'over', totals: this.#options.table.totals(), moved, stayed });
     } catch (thrown) {
@@ -129,10 +129,11 @@ export class Replacement {
   }
 
   /** One slot after the other, so that not more than one worker's connections are between two primaries. */
-  async #giveEverything(operation: Operation, slots: number): Promise<void> {
+  async #giveEverything(operation: Operation, next: NextPrimary, slots: number): Promise<void> {
     const { supervisor } = this.#options;
     for (let id = 1; id <= supervisor.slotCount; id++) {
-      if (this.#next === null) return;
+      // What was given up may take its time to leave, and this has failed meanwhile: there may be another next one by now.
+      if (this.#next !== next) return;
       const { moved, stayed } = await supervisor.succession.giveUp(id, sharesBeyond(id, slots));
       operation.moved += moved;
       operation.stayed += stayed;

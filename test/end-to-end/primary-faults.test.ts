@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { isAlive } from '../harness/alive.ts';
-import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { API_KEY, type GatewayProcess, startGateway } from '../harness/gateway.ts';
+import { RawClient } from '../harness/raw-client.ts';
 import { openStreams, SseClient } from '../harness/sse-client.ts';
 import { checkSurvivors, settled } from '../harness/survivors.ts';
 import { waitUntil } from '../harness/wait.ts';
@@ -148,6 +149,43 @@ describe('in the middle of taking over', () => {
     const open = clients.filter(({ connection }) => connection.ending === 'none');
     assert.equal(open.length, survivors);
     assert.equal(await checkSurvivors(gateway, open), survivors);
+  });
+
+  it('the next primary is killed and a second one follows at once: nothing is given that was to go to the first', async () => {
+    const { gateway } = await start({ LONGWIRE_DRAIN_SECONDS: '2' }, 0);
+    const ofSlot = async (slot: number) => (await gateway.workers()).filter(({ id }) => id === slot);
+    // Requests whose rest never comes: nobody can take these, and whoever has one takes all of the drain to leave.
+    const requests = Array.from({ length: 40 }, () => new RawClient(gateway.publicPort));
+    const body = `POST /api/publish HTTP/1.1\r\nHost: localhost\r\nAuthorization: apikey ${API_KEY}\r\nContent-Length: 100\r\n\r\n{`;
+    for (const request of requests) request.write(body);
+    const [leaving] = await ofSlot(1);
+    gateway.signal('SIGUSR2');
+    const first = await nextPrimary(gateway, 'ready');
+    await waitUntil(
+      async () => (await ofSlot(1)).some(({ state }) => state === 'leaving' || state === 'draining'),
+      'slot 1 to be given',
+    );
+    process.kill(first, 'SIGKILL');
+    await settled(gateway);
+    gateway.signal('SIGUSR2');
+    await waitUntil(() => gateway.logged('the next primary is started').length > 1, 'the second one');
+    const second = await nextPrimary(gateway, 'started');
+    process.kill(second, 'SIGSTOP');
+    try {
+      await waitUntil(() => !isAlive(leaving?.pid ?? 0), 'the one that was leaving to be gone', 9_000);
+      await gateway.readiness();
+      assert.deepEqual(
+        (await ofSlot(2)).map(({ state }) => state),
+        ['ready'],
+      );
+    } finally {
+      process.kill(second, 'SIGCONT');
+    }
+    for (const request of requests) request.close();
+    await waitUntil(
+      () => gateway.primaryPid === second,
+      () => `the second one: ${gateway.log.slice(-3_000)}`,
+    );
   });
 
   it('the next primary hangs: it is given up, and nobody is closed by the old one', async () => {
