@@ -38,6 +38,8 @@ const SILENCE_LIMIT_MS = 30_000;
 const HEAD_LIMIT_BYTES = 8_192;
 /** Answers under way get this long when the port closes. */
 const CLOSE_GRACE_MS = 500;
+/** And whoever has come to a primary that leaves, to ask. Nobody waits for that one. */
+const LEAVE_GRACE_MS = 2_000;
 
 interface Answer {
   status: number;
@@ -120,10 +122,10 @@ export class AdminServer {
     return this.#socket;
   }
 
-  /** Leaves the port to another primary: who has come here is answered here, and has half a second to ask. */
+  /** Leaves the port to another primary: who has come here is answered here. */
   async leave(): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => this.#server.closeAllConnections(), CLOSE_GRACE_MS);
+      const timer = setTimeout(() => this.#server.closeAllConnections(), LEAVE_GRACE_MS);
       // Not that of node:http, which resets whoever has come and has not asked yet.
       NetServer.prototype.close.call(this.#server, () => {
         clearTimeout(timer);
