@@ -19,8 +19,6 @@ import type { ServiceManager } from './service-manager.ts';
 import type { Supervisor } from './supervisor.ts';
 import type { WorkerTable } from './worker-table.ts';
 
-/** The next primary among the members of the relay: workers count from 1. */
-const NEXT_MEMBER = 0;
 const NOTHING = Buffer.alloc(0);
 
 export interface ReplacementOptions {
@@ -39,6 +37,11 @@ export interface ReplacementOptions {
 export class Replacement {
   readonly #options: ReplacementOptions;
   #next: NextPrimary | null = null;
+  /**
+   * The next primary among the members of the relay, where workers count from 1 and 0 is a former primary: another one each time, or
+   * those who came with this one would go when what the last one has left is cleared away.
+   */
+  #member = 0;
 
   constructor(options: ReplacementOptions) {
     this.#options = options;
@@ -96,6 +99,7 @@ export class Replacement {
       (typeof SHARED_FIELDS)[number]
     >;
     const { apiKey, apiKeyMade, adminHost, adminPort } = config;
+    const member = --this.#member;
     const next = new NextPrimary({
       inheritance: {
         config: { ...shared, apiKey, apiKeyMade, adminHost, adminPort },
@@ -110,8 +114,8 @@ export class Replacement {
       onFrame: (kind, call, body) => {
         if (next.link === null) return;
         if (kind === 'follow') void tellHistory(relay.history, next.link);
-        else if (kind !== 'yield') relay.receive(NEXT_MEMBER, kind, call, body);
-        else void tellMembers(relay.presence, next.link).then(() => relay.receive(NEXT_MEMBER, kind, call, NOTHING));
+        else if (kind !== 'yield') relay.receive(member, kind, call, body);
+        else void tellMembers(relay.presence, next.link).then(() => relay.receive(member, kind, call, NOTHING));
       },
       onWorker: ({ slot, message }, descriptor) => supervisor.passing.other.receive(slot, message, descriptor),
       readyDeadlineMs,
@@ -120,7 +124,7 @@ export class Replacement {
     log.info('the next primary is started', { pid: next.pid });
     const { link } = next;
     if (link !== null) {
-      relay.join(NEXT_MEMBER, link);
+      relay.join(member, link);
       relay.onRemoved = (channel) => tellChannel(relay.history, channel, link);
     }
     supervisor.passing.other.connect(next);
@@ -148,7 +152,7 @@ export class Replacement {
     this.#next = null;
     next.kill();
     await next.gone;
-    relay.leave(NEXT_MEMBER);
+    relay.leave(this.#member);
     relay.onRemoved = () => {};
     supervisor.passing.other.disconnect();
     supervisor.shareSlots(false);

@@ -15,6 +15,10 @@ import { checkSurvivors, settled } from '../harness/survivors.ts';
 import { waitUntil } from '../harness/wait.ts';
 
 const CLIENTS = 400;
+const NAMESPACES = {
+  kept: { history_size: 100, history_ttl_seconds: 60 },
+  room: { presence: true, join_leave: true },
+};
 
 const gateways: GatewayProcess[] = [];
 const folder = mkdtempSync(join(tmpdir(), 'longwire-faults-'));
@@ -29,7 +33,7 @@ async function start(
   env: Record<string, string> = {},
   count = CLIENTS,
 ): Promise<{ gateway: GatewayProcess; clients: SseClient[] }> {
-  writeFileSync(namespaces, JSON.stringify({ namespaces: { kept: { history_size: 100, history_ttl_seconds: 60 } } }));
+  writeFileSync(namespaces, JSON.stringify({ namespaces: NAMESPACES }));
   const gateway = await startGateway({
     env: { LONGWIRE_DRAIN_SECONDS: '1', LONGWIRE_NAMESPACES: namespaces, ...env },
   });
@@ -46,6 +50,14 @@ async function nextPrimary(gateway: GatewayProcess, step: 'started' | 'ready'): 
     () => `the next primary: ${gateway.log.slice(-2_000)}`,
   );
   return Number(lines().at(-1)?.pid);
+}
+
+/** A request whose rest never comes. */
+function openRequest({ publicPort }: GatewayProcess): RawClient {
+  const request = new RawClient(publicPort);
+  const head = `POST /api/publish HTTP/1.1\r\nHost: localhost\r\nAuthorization: apikey ${API_KEY}\r\nContent-Length: 100`;
+  request.write(`${head}\r\n\r\n{`);
+  return request;
 }
 
 /** Nothing has changed: the same workers, the same connections, and the reason is told. */
@@ -154,10 +166,8 @@ describe('in the middle of taking over', () => {
   it('the next primary is killed and a second one follows at once: nothing is given that was to go to the first', async () => {
     const { gateway } = await start({ LONGWIRE_DRAIN_SECONDS: '2' }, 0);
     const ofSlot = async (slot: number) => (await gateway.workers()).filter(({ id }) => id === slot);
-    // Requests whose rest never comes: nobody can take these, and whoever has one takes all of the drain to leave.
-    const requests = Array.from({ length: 40 }, () => new RawClient(gateway.publicPort));
-    const body = `POST /api/publish HTTP/1.1\r\nHost: localhost\r\nAuthorization: apikey ${API_KEY}\r\nContent-Length: 100\r\n\r\n{`;
-    for (const request of requests) request.write(body);
+    // Nobody can take these, and whoever has one takes all of the drain to leave.
+    const requests = Array.from({ length: 40 }, () => openRequest(gateway));
     const [leaving] = await ofSlot(1);
     gateway.signal('SIGUSR2');
     const first = await nextPrimary(gateway, 'ready');
@@ -186,6 +196,28 @@ describe('in the middle of taking over', () => {
       () => gateway.primaryPid === second,
       () => `the second one: ${gateway.log.slice(-3_000)}`,
     );
+  });
+
+  it('a second one follows at once: nobody is told that those who move to it have gone', async () => {
+    const { gateway } = await start({}, 0);
+    const members = await openStreams(gateway.publicPort, ...Array.from({ length: 20 }, () => '/sse/room:one'));
+    const comings = () => members[0]?.notices.filter(({ data }) => /"(join|leave)"/.test(data)).length ?? 0;
+    await waitUntil(() => comings() === members.length, 'all to come');
+    // Nobody can take these, so that the second replacement is not over at once.
+    const requests = Array.from({ length: 40 }, () => openRequest(gateway));
+    gateway.signal('SIGUSR2');
+    process.kill(await nextPrimary(gateway, 'started'), 'SIGKILL');
+    await settled(gateway);
+    gateway.signal('SIGUSR2');
+    await waitUntil(
+      () => gateway.logged('this primary has taken over').length === 1,
+      () => `the second one: ${gateway.log.slice(-3_000)}`,
+    );
+    const told = await gateway.api('presence', { channel: 'room:one' });
+    assert.equal(Object.keys(JSON.parse(told.text).result.presence).length, members.length);
+    assert.equal(comings(), members.length, 'nobody came again or went');
+    for (const request of requests) request.close();
+    for (const member of members) member.close();
   });
 
   it('the next primary hangs: it is given up, and nobody is closed by the old one', async () => {
