@@ -48,6 +48,8 @@ export class Conflation {
 
   /** Keeps the publication for later, or says false: it is to be delivered now. */
   keep(connection: Conflated, publication: Publication): boolean {
+    // Words of a gap, and of who comes and goes, do not say how things stand: they must not take the place of what does.
+    if (publication.kind !== 'published') return false;
     if (connection.wire.outboxBytes < this.fullBytes && this.kept.get(connection)?.has(publication.channel) !== true) {
       return false;
     }
