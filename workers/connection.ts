@@ -18,7 +18,7 @@ import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { PENDING_LIMIT_BYTES } from './pending-request.ts';
 import type { FirstPoll, WaitingPoll } from './poll/parts.ts';
-import { PollSession, PollSubscriber } from './poll/sessions.ts';
+import { PollSession, PollSubscriber } from './poll/session.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';

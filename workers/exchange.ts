@@ -9,7 +9,7 @@ import type { Gateway } from './gateway.ts';
 import type { AnswerOptions } from './http/answers.ts';
 import type { RequestHead } from './http/request-head.ts';
 import type { FirstPoll } from './poll/parts.ts';
-import type { PollSession } from './poll/sessions.ts';
+import type { PollSession } from './poll/session.ts';
 import type { Who } from './presence/who.ts';
 import type { WebSocketSession } from './websocket/session.ts';
 

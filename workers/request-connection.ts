@@ -14,7 +14,7 @@ import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
 import { PENDING_LIMIT_BYTES, PendingRequest } from './pending-request.ts';
 import type { FirstPoll } from './poll/parts.ts';
-import type { PollSession } from './poll/sessions.ts';
+import type { PollSession } from './poll/session.ts';
 import { readProxyHeader } from './proxy-protocol.ts';
 import { route } from './router.ts';
 

@@ -24,7 +24,7 @@ import { Publication } from '../../src/publication.ts';
 import { countDuration, notMovedIndex } from '../../src/stats.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
-import { PollSession } from '../poll/sessions.ts';
+import { PollSession } from '../poll/session.ts';
 import type { Presence } from '../presence/presence.ts';
 import { WebSocketSession } from '../websocket/session.ts';
 import type { HandOver } from './hand-over.ts';

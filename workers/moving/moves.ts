@@ -18,7 +18,7 @@ import { notMovedIndex } from '../../src/stats.ts';
 import type { Admission } from '../admission.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
-import { PollSession, PollSubscriber } from '../poll/sessions.ts';
+import { PollSession, PollSubscriber } from '../poll/session.ts';
 import type { Wire } from '../wire/wire.ts';
 import { BATCH_SIZE, Giver } from './giver.ts';
 import { HandOver } from './hand-over.ts';

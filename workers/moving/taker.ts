@@ -12,7 +12,7 @@ import type { BatchStep, Cargo, HeldState } from '../../src/ipc.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
 import { KeptFrame } from '../poll/mailbox.ts';
-import { PollSession } from '../poll/sessions.ts';
+import { PollSession } from '../poll/session.ts';
 import { pollEncoding, RAW_POLL } from '../transports/poll-encoder.ts';
 import { WebSocketSession } from '../websocket/session.ts';
 import { NO_WIRE } from '../wire/no-wire.ts';

@@ -14,7 +14,7 @@ import { answer, answerHead } from '../http/answers.ts';
 import { encodeJsonFormat } from '../json-format.ts';
 import { entityTag } from '../poll/cursor.ts';
 import type { Frame } from '../poll/mailbox.ts';
-import type { PollSession } from '../poll/sessions.ts';
+import type { PollSession } from '../poll/session.ts';
 
 const END = ']}';
 

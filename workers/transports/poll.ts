@@ -17,7 +17,7 @@ import type { RequestHead } from '../http/request-head.ts';
 import { type QueryValue, queryValues } from '../http/target.ts';
 import { type Cursor, readCursor } from '../poll/cursor.ts';
 import type { PollOrigin } from '../poll/parts.ts';
-import type { PollSession } from '../poll/sessions.ts';
+import type { PollSession } from '../poll/session.ts';
 import { slotOf } from '../poll/sid.ts';
 import { answerPreflight } from './held-stream.ts';
 import { encodePoll, encodePollFarewell, encodePollFault, encodePollHead, pollEncoding } from './poll-encoder.ts';
