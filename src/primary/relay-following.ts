@@ -196,6 +196,7 @@ export async function tellHistory(history: HistoryLog, link: FollowingLink): Pro
   }
   const keys = history.keyStates;
   for (let at = 0; at < keys.length; at += KEYS_A_FRAME) {
+    if (link.backlogBytes > BACKLOG_BYTES) await link.drained();
     sendKept(link, frames, { what: 'keys', keys: keys.slice(at, at + KEYS_A_FRAME) }, []);
   }
   sendKept(link, frames, { what: 'log', ...history.state }, []);

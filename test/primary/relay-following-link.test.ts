@@ -16,13 +16,16 @@ import { linkToWorker } from '../../src/primary/worker-link.ts';
 import { Publication } from '../../src/publication.ts';
 
 const HISTORY_BYTES = 1024 * 1024;
+/** Most that may wait for a member of the former relay to read it. */
+const BACKLOG_BYTES = 2 * 1024 * 1024;
 const KEPT = { historySize: 1_000, historyTtlSeconds: 60 };
 /** The next primary, and a worker of the former one, among the members of the former relay. */
 const NEXT = 0;
 const WORKER = 1;
 
-function publish(relay: Relay, text: string): void {
+function publish(relay: Relay, text: string, key: string | null = null): void {
   const publication = new Publication('news', Buffer.from(text));
+  publication.idempotencyKey = key;
   const body = Buffer.alloc(packedBytes([publication], () => KEPT));
   packPublications(body, [publication], () => KEPT);
   relay.receive(WORKER, 'store', 1, body);
@@ -43,7 +46,7 @@ async function makeTwoRelays() {
   await once(server, 'listening');
   const accepted = once(server, 'connection');
   const log = createLog('error', 'test', () => {});
-  const former = new Relay(log, undefined, HISTORY_BYTES);
+  const former = new Relay(log, BACKLOG_BYTES, HISTORY_BYTES);
   const next = new Relay(log, undefined, HISTORY_BYTES);
   const link: RelayLink = new RelayLink(
     (onread) => connect({ path, onread }),
@@ -67,8 +70,26 @@ async function makeTwoRelays() {
   return { former, next, following, formerLink };
 }
 
-describe('a relay that follows a primary that dies', () => {
-  it('takes all that had been sent to it, and only then has the order', async () => {
+describe('a relay that follows another one', () => {
+  it('is told of many idempotency keys without standing in the way of what is published meanwhile', async () => {
+    const { former, next, following, formerLink } = await makeTwoRelays();
+    former.leave(NEXT);
+    for (let i = 0; i < 15_000; i++) publish(former, '', String(i).padEnd(255, 'k'));
+    await new Promise((resolve) => setImmediate(resolve));
+    former.join(NEXT, formerLink);
+    const told = following.start();
+    let backlogBytes = 0;
+    const look = setInterval(() => {
+      backlogBytes = Math.max(backlogBytes, formerLink.backlogBytes);
+    });
+    await told;
+    clearInterval(look);
+    assert.ok(backlogBytes < BACKLOG_BYTES, `${backlogBytes} bytes waited`);
+    assert.equal(next.history.keyStates.length, 15_000);
+    formerLink.destroy();
+  });
+
+  it('takes all that was sent by a primary that has died since, and only then has the order', async () => {
     const { former, next, following, formerLink } = await makeTwoRelays();
     await following.start();
     const sent = Array.from({ length: 20 }, (_, i) => String(i).padEnd(4_000));
