@@ -97,7 +97,9 @@ export class WorkerProcess {
   give(number: number, cargo: Cargo | Buffer, descriptor: Descriptor): boolean {
     const packed = Buffer.isBuffer(cargo);
     if (packed && this.descriptors?.send(0, number, cargo, descriptor) === true) return true;
-    return this.sendDescriptor({ type: 'take', number, cargo: packed ? unpackCargo(cargo) : cargo }, descriptor);
+    // A copy: it may wait for the descriptors before it, and what it lies in is read into again.
+    const unpacked = packed ? unpackCargo(Buffer.from(cargo)) : cargo;
+    return this.sendDescriptor({ type: 'take', number, cargo: unpacked }, descriptor);
   }
 
   /** Sends a descriptor along by the channel; false when that is gone and nothing was sent. Ours is ours to close. */
