@@ -56,6 +56,7 @@ interface Internals {
   ipc: number;
   streamBaseState: Int32Array;
   kReadBytesOrError: number;
+  kLastWriteWasAsync: number;
 }
 
 /** The end that a worker was forked with; null where this Node does not offer it. */
@@ -107,7 +108,7 @@ export class DescriptorLink {
     pipe.readStart();
   }
 
-  /** Sends a frame with its descriptor, which must stay open until the other side has answered. False: nothing was sent. */
+  /** Sends a frame with its descriptor, which only `closeSent` may close. False: nothing was sent. */
   send(slot: number, number: number, body: Buffer, descriptor: Descriptor): boolean {
     const internals = loadInternals();
     if (this.#state === 'closed' || internals === null || body.length > BODY_LIMIT_BYTES) return false;
@@ -117,7 +118,13 @@ export class DescriptorLink {
     const request = new internals.WriteWrap();
     // Whether it arrives is the other side's to say: this end fails only with the other process.
     request.oncomplete = ignore;
-    return this.#pipe.writeLatin1String(request, head.toString('latin1') + body.toString('latin1'), descriptor) === 0;
+    const text = head.toString('latin1') + body.toString('latin1');
+    if (this.#pipe.writeLatin1String(request, text, descriptor) !== 0) return false;
+    if (internals.streamBaseState[internals.kLastWriteWasAsync] !== 0) {
+      waiting.set(descriptor, 'open');
+      request.oncomplete = () => sent(descriptor);
+    }
+    return true;
   }
 
   close(): void {
@@ -177,6 +184,21 @@ export class DescriptorLink {
   }
 }
 
+/** Descriptors whose frames wait for the kernel: libuv has them in its hands until those are out, or given up. */
+const waiting = new Map<Descriptor, 'open' | 'to be closed'>();
+
+/** Closes a descriptor that was sent, as soon as its frame is out: a process that hangs may have left it waiting for long. */
+export function closeSent(descriptor: Descriptor): void {
+  if (waiting.has(descriptor)) waiting.set(descriptor, 'to be closed');
+  else descriptor.close();
+}
+
+function sent(descriptor: Descriptor): void {
+  const then = waiting.get(descriptor);
+  waiting.delete(descriptor);
+  if (then === 'to be closed') descriptor.close();
+}
+
 /** What goes with a descriptor, as a frame's body; the primary passes it on unread. */
 export function packCargo(cargo: Cargo): Buffer {
   return serialize(cargo);
@@ -209,13 +231,14 @@ function read(): Internals | null {
     // Node makes a TCP handle of what comes, and aborts where nothing has asked for those yet.
     binding.call(process, 'tcp_wrap');
     const { Pipe, PipeConnectWrap, constants } = pipes;
-    const { WriteWrap, streamBaseState, kReadBytesOrError } = streams;
+    const { WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasAsync } = streams;
     const ipc = constants?.IPC;
     if (Pipe === undefined || PipeConnectWrap === undefined || WriteWrap === undefined) return null;
-    if (ipc === undefined || kReadBytesOrError === undefined || !ArrayBuffer.isView(streamBaseState)) return null;
+    if (ipc === undefined || kReadBytesOrError === undefined || kLastWriteWasAsync === undefined) return null;
+    if (!ArrayBuffer.isView(streamBaseState)) return null;
     if (typeof Pipe.prototype.writeLatin1String !== 'function' || typeof Pipe.prototype.useUserBuffer !== 'function')
       return null;
-    return { Pipe, PipeConnectWrap, WriteWrap, ipc, streamBaseState, kReadBytesOrError };
+    return { Pipe, PipeConnectWrap, WriteWrap, ipc, streamBaseState, kReadBytesOrError, kLastWriteWasAsync };
   } catch {
     return null;
   }

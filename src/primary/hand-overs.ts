@@ -7,6 +7,7 @@
 //
 // Bound: workers have 64 each on their way (workers/moving/hand-over.ts); one object each, and one timer for all.
 
+import { closeSent } from '../descriptor-link.ts';
 import type { Cargo, Descriptor, HandOverOutcome, ToWorker } from '../ipc.ts';
 
 /** A worker that hangs for longer than this is about to be replaced. */
@@ -120,7 +121,7 @@ export class HandOvers {
       const { giver, givenNumber, descriptor } = handOver;
       this.#underWay.delete(number);
       // Not before: while it waits in the taker's channel it must be open.
-      descriptor.close();
+      closeSent(descriptor);
       const givens = ended.get(giver);
       if (givens === undefined) ended.set(giver, [givenNumber]);
       else givens.push(givenNumber);

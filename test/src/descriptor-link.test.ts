@@ -8,7 +8,7 @@ import { createServer, type Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { BODY_LIMIT_BYTES, DescriptorLink } from '../../src/descriptor-link.ts';
+import { BODY_LIMIT_BYTES, closeSent, DescriptorLink } from '../../src/descriptor-link.ts';
 import type { Descriptor } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { type LinkPair, LinkPairs } from '../../src/primary/link-pairs.ts';
@@ -90,6 +90,30 @@ describe('a descriptor link', () => {
     link.close();
     assert.deepEqual(await ended, [0, null]);
     assert.equal(link.send(1, 1, Buffer.from('x'), accepted[0]?._handle as Descriptor), false);
+  });
+
+  it('keeps a descriptor whose frame waits for a process that does not read, though it is to be closed', async () => {
+    const { ours, theirs } = await pair();
+    const link = new DescriptorLink(
+      ours,
+      () => {},
+      () => {},
+    );
+    const address = server.address();
+    assert.ok(address !== null && typeof address !== 'string');
+    const clients = Array.from({ length: 20 }, () => new RawClient(address.port));
+    const before = accepted.length;
+    await waitUntil(() => accepted.length === before + clients.length, 'the connections');
+    // More than a Unix socket holds.
+    const handles = accepted.splice(before).map(({ _handle }) => _handle as Descriptor & { fd: number });
+    for (const [i, handle] of handles.entries()) assert.ok(link.send(1, i, Buffer.alloc(BODY_LIMIT_BYTES), handle));
+    for (const handle of handles) closeSent(handle);
+    await waitUntil(() => (handles[0]?.fd ?? 0) < 0, 'the first to be out, and closed');
+    assert.ok((handles.at(-1)?.fd ?? -1) >= 0);
+    link.close();
+    await waitUntil(() => handles.every(({ fd }) => fd < 0), 'all of them to be closed');
+    theirs.destroy();
+    for (const client of clients) client.close();
   });
 
   it('takes nothing over its limit', async () => {

@@ -15,7 +15,7 @@ import { history, historyRemove } from './history.ts';
 import { keyMatches } from './key.ts';
 import { runLines } from './lines.ts';
 import { channels, info } from './nodes.ts';
-import { bodyText, parseObject } from './params.ts';
+import { bodyText, type Params, parseObject } from './params.ts';
 import { presence, presenceStats } from './presence.ts';
 import { broadcast, publish } from './publish.ts';
 
@@ -59,12 +59,11 @@ export function handleApi(exchange: Exchange, head: RequestHead): void {
 /** Not async, so that a call which waits for the broker holds its answer alone and neither body nor parameters. */
 function call(gateway: Gateway, name: string | typeof LINES | null, body: Buffer): Promise<ServedAnswer> {
   try {
-    const text = bodyText(body);
-    if (name === LINES) return answerWith(gateway, runLines(gateway, METHODS, text), (lines) => lines);
-    if (name === BATCH) return answerWith(gateway, runBatch(gateway, METHODS, parseObject(text)), JSON.stringify);
+    if (name === LINES) return answerWith(gateway, runLines(gateway, METHODS, bodyText(body)), (lines) => lines);
+    if (name === BATCH) return answerWith(gateway, runBatch(gateway, METHODS, parametersIn(body)), JSON.stringify);
     const method = name !== null && Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
     if (method === undefined) throw new LongwireError('method-not-found', `the methods are: ${NAMES}`);
-    return answerWith(gateway, method(gateway, parseObject(text)), (result) => JSON.stringify({ result }));
+    return answerWith(gateway, method(gateway, parametersIn(body)), (result) => JSON.stringify({ result }));
   } catch (thrown) {
     return answerWith(gateway, Promise.reject(thrown), JSON.stringify);
   }
@@ -86,5 +85,8 @@ async function answerWith<Result>(
     return { status, body: JSON.stringify(thrown.toBody()), contentType: 'application/json' };
   }
 }
+
+/** @throws LongwireError `bad-request` */
+const parametersIn = (body: Buffer): Params => parseObject(bodyText(body));
 
 const UNAUTHORIZED = field('WWW-Authenticate', 'apikey realm="longwire"');
