@@ -29,8 +29,8 @@ export interface Subscriber {
 }
 
 const SLICE_MS = 1;
-/** Members that are warmed at once; then the clock is read: at 12 µs a write (docs/budgets.md) about five times a slice. */
-const GROUP = 16;
+/** Members that are warmed at once; then the clock is read: at 6 µs a write about five times a slice. */
+const GROUP = 32;
 /** `BEHIND_SHARE` of it, and a read of 64 KiB of the shortest publications that Redis can send, 1,365 of 48 bytes. */
 export const FANOUT_LIMIT = 2_048;
 /** The kernel's buffers of a few hundred slow readers, or 32 publications of the greatest size that is usual. */
