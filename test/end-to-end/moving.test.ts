@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { type NumberedClient, NumberedPublisher } from '../harness/numbered.ts';
+import { askOnce, operate } from '../harness/operations.ts';
 import { RawClient } from '../harness/raw-client.ts';
 import { startRedis } from '../harness/redis.ts';
 import { TRANSPORTS } from '../harness/transports.ts';
@@ -31,24 +32,6 @@ async function openClients(gateway: GatewayProcess): Promise<NumberedClient[]> {
     }),
   );
   return Promise.all(opening);
-}
-
-/** Posts a command and resolves when its operation is over. */
-async function command(gateway: GatewayProcess, path: string, body = ''): Promise<Record<string, unknown>> {
-  const answer = await gateway.command(path, body);
-  assert.equal(answer.status, 202, answer.text);
-  const { operation } = JSON.parse(answer.text);
-  let now: Record<string, unknown> = {};
-  await waitUntil(
-    async () => {
-      now = JSON.parse((await gateway.admin(`/operations/${operation}`)).text);
-      return now.state === 'done' || now.state === 'failed';
-    },
-    () => `the operation to end: ${JSON.stringify(now)}`,
-    60_000,
-  );
-  assert.equal(now.state, 'done', JSON.stringify(now));
-  return now;
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'longwire-moving-'));
@@ -91,7 +74,7 @@ for (const [wire, broker, history, way, accept] of [
       clients = await openClients(gateway);
       publisher = new NumberedPublisher(gateway, CHANNELS);
       idle = new RawClient(gateway.publicPort);
-      await askOnce();
+      await askOnce(idle);
     });
     after(async () => {
       for (const { held } of clients) held.close();
@@ -99,17 +82,6 @@ for (const [wire, broker, history, way, accept] of [
       await gateway.kill();
       await redis?.stop();
     });
-
-    /** One request on the connection that is kept between two of them. */
-    async function askOnce(): Promise<void> {
-      const before = idle.text.length;
-      idle.write('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n');
-      await waitUntil(
-        () => idle.text.length > before && idle.text.endsWith('\n'),
-        () => `an answer: ${idle.text}`,
-      );
-      assert.equal(idle.ending, 'none');
-    }
 
     async function underPublications(action: () => Promise<void>): Promise<void> {
       publisher.start();
@@ -120,30 +92,30 @@ for (const [wire, broker, history, way, accept] of [
 
     it('when every worker is replaced, one after the other and all at once', async () => {
       await underPublications(async () => {
-        const rolling = await command(gateway, '/workers/replace');
+        const rolling = await operate(gateway, '/workers/replace');
         assert.equal(rolling.moved, 3 * CLIENTS, 'held streams');
         assert.equal(rolling.stayed, 0);
-        await command(gateway, '/workers/replace', '{"atOnce":true}');
+        await operate(gateway, '/workers/replace', '{"atOnce":true}');
       });
       assert.deepEqual(
         (await gateway.workers()).map(({ generation }) => generation),
         [3, 3],
       );
-      await askOnce();
+      await askOnce(idle);
     });
 
     it('when workers are added and taken away', async () => {
       await underPublications(async () => {
-        await command(gateway, '/workers/scale', '{"workers":4}');
+        await operate(gateway, '/workers/scale', '{"workers":4}');
         await waitUntil(
           async () =>
             (await gateway.workers()).every(({ connections }) => held(connections) >= clients.length / 4 - 16),
           'the new workers to have their share',
         );
-        await command(gateway, '/workers/scale', '{"workers":1}');
-        await command(gateway, '/workers/scale', '{"workers":2}');
+        await operate(gateway, '/workers/scale', '{"workers":1}');
+        await operate(gateway, '/workers/scale', '{"workers":2}');
       });
-      await askOnce();
+      await askOnce(idle);
     });
 
     it('and nothing is lost, closed or left behind', async () => {

@@ -95,7 +95,7 @@ for (const broker of ['embedded', 'redis'] as const) {
       const { all, last } = await recovered(channel, `sid=${second.sid}&since=${second.since}`);
       assert.deepEqual(all, ['2', '3', `recovered ${channel}`]);
       assert.notEqual(last.sid, first.sid);
-      // And the new one goes on as any other.
+      // Its mailbox is in use from here on: a session that began with a recovery is no other kind.
       await gateway.publish(channel, '4');
       assert.deepEqual(said(await told(`${channel}?sid=${last.sid}&since=${last.since}`)), ['4']);
     });

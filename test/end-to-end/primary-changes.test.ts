@@ -7,7 +7,7 @@ import { reusePortFault } from '../../src/primary/reuse-port.ts';
 import { makeCertificates } from '../harness/certificates.ts';
 import { type GatewayOptions, type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { type NumberedClient, NumberedPublisher } from '../harness/numbered.ts';
-import { replacePrimary } from '../harness/primary.ts';
+import { replacePrimary } from '../harness/operations.ts';
 import { ask } from '../harness/raw-client.ts';
 import { freePort } from '../harness/redis.ts';
 import { openStreams, SseClient } from '../harness/sse-client.ts';

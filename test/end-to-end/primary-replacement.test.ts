@@ -9,7 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import { isAlive } from '../harness/alive.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { type NumberedClient, NumberedPublisher } from '../harness/numbered.ts';
-import { replacePrimary } from '../harness/primary.ts';
+import { askOnce, replacePrimary } from '../harness/operations.ts';
 import { RawClient } from '../harness/raw-client.ts';
 import { type RedisServer, startRedis } from '../harness/redis.ts';
 import { SseClient } from '../harness/sse-client.ts';
@@ -63,7 +63,7 @@ for (const [broker, history] of [
       clients = await openClients(gateway);
       publisher = new NumberedPublisher(gateway, CHANNELS);
       idle = new RawClient(gateway.publicPort);
-      await askOnce();
+      await askOnce(idle);
     });
     after(async () => {
       for (const { held } of clients) held.close();
@@ -71,17 +71,6 @@ for (const [broker, history] of [
       await gateway.kill();
       await redis?.stop();
     });
-
-    /** One request on the connection that is kept between two of them. */
-    async function askOnce(): Promise<void> {
-      const before = idle.text.length;
-      idle.write('GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n');
-      await waitUntil(
-        () => idle.text.length > before && idle.text.endsWith('\n'),
-        () => `an answer: ${idle.text}`,
-      );
-      assert.equal(idle.ending, 'none');
-    }
 
     for (const time of ['once', 'and once again, by the one that came']) {
       it(time, async () => {
@@ -99,7 +88,7 @@ for (const [broker, history] of [
         assert.equal((await gateway.workers()).length, 2);
         assert.equal(await gateway.readiness(), 200);
         assert.ok((await gateway.metrics()).value('longwire_accepted_total') >= accepted, 'counters go on');
-        await askOnce();
+        await askOnce(idle);
       });
     }
 
