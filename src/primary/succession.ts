@@ -133,7 +133,7 @@ export class Succession {
    */
   async removeSlot(): Promise<Given> {
     this.#checkRunning();
-    const { table, slots, readyWorker, drainSeconds, onChange } = this.#host;
+    const { table, slots, readyWorker } = this.#host;
     const shares = slots.slice(0, -1).flatMap(({ id }) => (readyWorker(id) === null ? [] : [{ to: id, count: null }]));
     if (shares.length === 0) throw new LongwireError('unavailable', 'no other worker is ready to take its connections');
     const slot = slots.pop();
@@ -143,20 +143,14 @@ export class Succession {
     clearTimer(slot);
     const { worker } = slot;
     if (worker === null) return NOTHING_GIVEN;
-    if (worker.row.state !== 'ready') {
-      this.#discard(worker);
-      return NOTHING_GIVEN;
-    }
-    table.leaving(worker.row);
-    onChange();
-    this.#heirs.set(slot.id, shares[0]?.to ?? 0);
-    return this.#leave(worker, shares, drainSeconds());
+    if (worker.row.state === 'ready') this.#heirs.set(slot.id, shares[0]?.to ?? 0);
+    return this.#letGo(worker, shares);
   }
 
   /** Gives a slot's worker up to another primary: it gives everything away as `shares` say, and leaves. The slot stays, empty. */
   async giveUp(id: number, shares: Share[]): Promise<Given> {
     this.#checkRunning();
-    const { table, slots, drainSeconds, onChange } = this.#host;
+    const { table, slots } = this.#host;
     const slot = slots[id - 1];
     if (slot === undefined) return NOTHING_GIVEN;
     const { worker } = slot;
@@ -165,10 +159,16 @@ export class Succession {
     slot.assigned = false;
     table.vacate(id);
     if (worker === null) return NOTHING_GIVEN;
+    return this.#letGo(worker, shares);
+  }
+
+  /** A worker whose slot is not its own any more gives everything away and leaves; one that holds nothing yet just ends. */
+  async #letGo(worker: WorkerProcess, shares: Share[]): Promise<Given> {
     if (worker.row.state !== 'ready') {
       this.#discard(worker);
       return NOTHING_GIVEN;
     }
+    const { table, drainSeconds, onChange } = this.#host;
     table.leaving(worker.row);
     onChange();
     return this.#leave(worker, shares, drainSeconds());
