@@ -79,8 +79,8 @@ export class FormerPrimary implements PrimaryChannel {
 
   /** What a supervisor goes on with. */
   get inherited(): Inherited {
-    const { port, slots } = this.inheritance;
-    return { socket: this.publicSocket, port, slots };
+    const { port, slots, heirs } = this.inheritance;
+    return { socket: this.publicSocket, port, slots, heirs };
   }
 
   /** The admin port's socket where that is to be at the same address; null, and it is closed, where it is not. */

@@ -16,11 +16,11 @@ import type { WorkerProcess } from './worker-process.ts';
 export class Passing {
   /** Another primary that takes over from this one, or that this one takes over from. */
   readonly other: OtherPrimary;
-  readonly #succession: Pick<Succession, 'takerFor'>;
+  readonly #succession: Pick<Succession, 'takerFor' | 'isHeir'>;
   readonly #handOvers = new HandOvers();
   readonly #batches = new Batches();
 
-  constructor(succession: Pick<Succession, 'takerFor'>) {
+  constructor(succession: Pick<Succession, 'takerFor' | 'isHeir'>) {
     this.#succession = succession;
     this.other = new OtherPrimary(this.#handOvers, this.#batches, (slot) => this.#takerFor(slot, null));
   }
@@ -65,6 +65,8 @@ export class Passing {
     const here = (): Party | null => this.#succession.takerFor(own, giver);
     // What comes from there is not sent back.
     const there = giver === null ? null : this.other.party(own);
-    return slot > OTHER_SLOTS ? (there ?? here()) : (here() ?? there);
+    // Whoever has a slot's sessions in its hands and not this one is about to get it from there.
+    const isHeir = giver !== null && this.#succession.isHeir(own, giver);
+    return slot > OTHER_SLOTS || isHeir ? (there ?? here()) : (here() ?? there);
   }
 }

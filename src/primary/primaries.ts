@@ -22,9 +22,14 @@ export interface Inheritance {
   port: number;
   /** How many slots the former primary has: a poll session names one. */
   slots: number;
+  /** Which of them have the poll sessions of others. */
+  heirs: Heirs;
   /** The newest is the replacement itself. */
   operations: readonly Operation[];
 }
+
+/** Slots whose poll sessions another one has, each with that one. */
+export type Heirs = readonly (readonly [slot: number, heir: number])[];
 
 /** What workers of two primaries say to each other, as the primaries of both say it to workers. */
 export type BetweenWorkers =

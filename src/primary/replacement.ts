@@ -106,6 +106,7 @@ export class Replacement {
         tls,
         port: publicPort.number,
         slots,
+        heirs: supervisor.succession.heirs,
         operations: operations.all.filter(({ state }) => state !== 'waiting'),
       },
       publicSocket: publicPort.socket?.descriptor ?? null,

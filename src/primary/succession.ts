@@ -12,6 +12,7 @@
 import { LongwireError } from '../errors.ts';
 import type { Share } from '../ipc.ts';
 import { heirOf } from './other-primary.ts';
+import type { Heirs } from './primaries.ts';
 import { clearTimer, makeSlot, type Slot } from './slot.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import type { WorkerAddress, WorkerTable } from './worker-table.ts';
@@ -99,7 +100,7 @@ export class Succession {
     onChange();
     next.send({ type: 'predecessor', present: true });
     const given = await this.#leave(former, [{ to: id, count: null }], drainSeconds());
-    next.send({ type: 'predecessor', present: false });
+    next.send({ type: 'predecessor', present: this.#heirs.has(id) });
     return given;
   }
 
@@ -117,7 +118,7 @@ export class Succession {
     try {
       await this.#expect(worker);
       // It had poll sessions when it was given up: the new worker asks for those that it has not got.
-      if (this.#heirs.has(id)) worker.send({ type: 'predecessor', present: true });
+      if (this.sharesSessions(id)) worker.send({ type: 'predecessor', present: true });
       this.#host.onSlots();
     } catch (thrown) {
       slots.pop();
@@ -143,7 +144,7 @@ export class Succession {
     clearTimer(slot);
     const { worker } = slot;
     if (worker === null) return NOTHING_GIVEN;
-    if (worker.row.state === 'ready') this.#heirs.set(slot.id, shares[0]?.to ?? 0);
+    if (worker.row.state === 'ready') this.#bequeath(slot.id, shares[0]?.to ?? 0);
     return this.#letGo(worker, shares);
   }
 
@@ -162,6 +163,12 @@ export class Succession {
     return this.#letGo(worker, shares);
   }
 
+  /** The poll sessions in a slot, those of others included, are another worker's from now on. */
+  #bequeath(id: number, heir: number): void {
+    for (const [other, had] of this.#heirs) if (had === id) this.#heirs.set(other, heir);
+    this.#heirs.set(id, heir);
+  }
+
   /** A worker whose slot is not its own any more gives everything away and leaves; one that holds nothing yet just ends. */
   async #letGo(worker: WorkerProcess, shares: Share[]): Promise<Given> {
     if (worker.row.state !== 'ready') {
@@ -174,10 +181,30 @@ export class Succession {
     return this.#leave(worker, shares, drainSeconds());
   }
 
-  /** Another primary had so many slots: the poll sessions of those that are not here come to others. */
-  inheritSessions(slots: number): void {
+  /**
+   * Another primary had so many slots, and in some of them the poll sessions of others: those come with their worker's own, so
+   * that those of a slot may be in another worker's hands although the slot is here.
+   */
+  inheritSessions(slots: number, heirs: Heirs): void {
     const present = this.#host.slots.length;
     for (let id = present + 1; id <= slots; id++) this.#heirs.set(id, heirOf(id, present));
+    for (const [id, heir] of heirs) this.#heirs.set(id, heirOf(heir, present));
+  }
+
+  /** Which slots have the poll sessions of others. */
+  get heirs(): Heirs {
+    return [...this.#heirs];
+  }
+
+  /** Whether this worker has the poll sessions that were in that slot. */
+  isHeir(id: number, worker: WorkerProcess): boolean {
+    const heir = this.#heirs.get(id);
+    return heir !== undefined && this.#host.readyWorker(heir) === worker;
+  }
+
+  /** Whether poll sessions of this slot may be in another worker's hands: its own asks for those that it has not got. */
+  sharesSessions(id: number): boolean {
+    return this.#heirs.has(id) || this.isLeaving(id);
   }
 
   /** Has a worker give shares of its connections away, and stay. */

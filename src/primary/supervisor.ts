@@ -19,6 +19,7 @@ import type { Log } from '../log.ts';
 import { appointLast } from './last.ts';
 import type { LinkPairs } from './link-pairs.ts';
 import { Passing } from './passing.ts';
+import type { Heirs } from './primaries.ts';
 import { type InheritedPort, PublicPort } from './public-port.ts';
 import type { Relay } from './relay.ts';
 import { clearTimer, makeSlot, type Slot } from './slot.ts';
@@ -56,6 +57,7 @@ export interface SupervisorOptions {
 export interface Inherited extends InheritedPort {
   /** How many slots the other primary had. */
   slots: number;
+  heirs: Heirs;
 }
 
 type SupervisorState = 'idle' | 'starting' | 'running' | 'stopping' | 'stopped';
@@ -122,7 +124,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#options.log.debug('starting workers', { workers: config.workers, accept: config.accept });
     const { inherited = null } = this.#options;
     await this.publicPort.open(config, inherited);
-    if (inherited !== null) this.succession.inheritSessions(inherited.slots);
+    if (inherited !== null) this.succession.inheritSessions(inherited.slots, inherited.heirs);
     if (this.stopping) {
       this.publicPort.close();
       throw new LongwireError('unavailable', 'stopped before any worker was forked');
@@ -311,7 +313,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#found = addressOf(ready);
     table.ready(worker.row, this.#found);
     this.#logReady(worker, ready);
-    const shared = this.passing.other.present || this.succession.isLeaving(worker.id);
+    const shared = this.passing.other.present || this.succession.sharesSessions(worker.id);
     if (shared) worker.send({ type: 'predecessor', present: true });
     this.#appointLast();
     this.#checkStarted();
@@ -387,7 +389,10 @@ export class Supervisor implements WorkerProcessOwner {
 
   /** Tells all workers whether those of another primary, in the same slots, have poll sessions that they have not. */
   shareSlots(shared: boolean): void {
-    for (const id of this.readySlots) this.#readyWorker(id)?.send({ type: 'predecessor', present: shared });
+    for (const id of this.readySlots) {
+      const present = shared || this.succession.sharesSessions(id);
+      this.#readyWorker(id)?.send({ type: 'predecessor', present });
+    }
   }
 
   /** Starts a worker in each slot that was given up. */

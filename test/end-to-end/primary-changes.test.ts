@@ -4,10 +4,12 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { reusePortFault } from '../../src/primary/reuse-port.ts';
+import { makeSid, slotOf } from '../../workers/poll/sid.ts';
 import { makeCertificates } from '../harness/certificates.ts';
 import { type GatewayOptions, type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { type NumberedClient, NumberedPublisher } from '../harness/numbered.ts';
 import { replacePrimary } from '../harness/operations.ts';
+import { PollClient } from '../harness/poll-client.ts';
 import { ask } from '../harness/raw-client.ts';
 import { freePort } from '../harness/redis.ts';
 import { openStreams, SseClient } from '../harness/sse-client.ts';
@@ -56,6 +58,38 @@ describe('the next primary', () => {
       assert.equal(metrics.value('longwire_rejected_total', { reason }), 0, reason);
     }
     for (const { held } of clients) held.close();
+  });
+
+  it('finds sessions whose slot went with fewer workers and came back with more, from whichever worker they are asked', async () => {
+    const gateway = await start({ file: { LONGWIRE_WORKERS: '2' } });
+    const clients: PollClient[] = [];
+    await waitUntil(async () => {
+      const client = new PollClient(gateway.publicPort, 'a', { anew: true });
+      clients.push(client);
+      await client.poll('timeout=0');
+      return slotOf(client.sid) === 2;
+    }, 'a session of the slot that goes');
+    for (const workers of [1, 3]) {
+      gateway.write({ LONGWIRE_WORKERS: `${workers}` });
+      await replacePrimary(gateway);
+    }
+    await gateway.publish('a', 'x');
+    for (let round = 0; round < 10; round++) {
+      for (const client of clients) {
+        const { status, text } = await client.poll('timeout=0');
+        assert.equal(status, round === 0 ? 200 : 204, text);
+      }
+    }
+    const unknown = new PollClient(gateway.publicPort, 'a', { anew: true });
+    unknown.sid = makeSid(2);
+    unknown.since = '0';
+    // Where two workers each take the other for the one that has it, the client is asked to come again.
+    await waitUntil(async () => {
+      const { status } = await unknown.poll('timeout=0');
+      assert.ok(status === 410 || status === 421, `${status}`);
+      return status === 410;
+    }, 'a session that never was to be gone');
+    for (const client of [...clients, unknown]) client.close();
   });
 
   it('answers on another admin port, with the key that the one before had made', async () => {
