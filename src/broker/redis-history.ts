@@ -15,6 +15,7 @@ import type { ChannelHistory, HistoryState } from '../history.ts';
 import type { Position } from '../position.ts';
 import { Publication } from '../publication.ts';
 import type { HistoryQuery, Missed } from './broker.ts';
+import { hasLostLibrary, isUnknownCommand, Refusal } from './redis-errors.ts';
 
 /** Beside the compiled tree, since it is Redis that reads it: longwire.lua. */
 const SOURCE = new URL('../../../src/broker/longwire.lua', import.meta.url);
@@ -141,23 +142,6 @@ export function outcomesOf(result: unknown, count: number): (Position | null | E
     const epoch = String(outcome[0]);
     return epoch === '' ? null : { epoch, offset: Number(outcome[1]) };
   });
-}
-
-/** Answered by Redis, as opposed to an error of the connection. */
-class Refusal extends Error {
-  override readonly name = 'ReplyError';
-}
-
-/** Redis was flushed, or has lost functions or options in another way, since it was connected to: `connect` brings them. */
-export function hasLostLibrary(error: unknown): boolean {
-  return (
-    error instanceof Error && /Function not found|NOSCRIPT|no gateway has said which namespaces/i.test(error.message)
-  );
-}
-
-/** How a server answers that knows no functions, or whose operator has taken them away. */
-function isUnknownCommand(error: unknown): boolean {
-  return error instanceof Error && /unknown command/i.test(error.message);
 }
 
 function optionsJson(namespaces: Namespaces, payloadLimitBytes: number, positionSeconds: number): string {

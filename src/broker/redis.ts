@@ -3,40 +3,38 @@
 // Publications without event and id are plain messages, `PUBLISH {prefix}{channel} {payload}`, byte for byte both ways, so
 // that any client in any language can publish. Those with an event or id travel in an envelope (envelope.ts). Both come
 // by the same `PSUBSCRIBE {prefix}*`, so that their order is the one in which Redis had them, the same for all workers.
+// How they are published is redis-publishing.ts.
 //
 // A connection that is lost comes back by itself. What was published while the subscription did not stand is gone (Redis
 // keeps nothing), so `onGap` says so before the first publication that follows, counted from the last PING whose answer
-// came back: up to then everything had arrived. A publish is written once, to the connection of the moment, or refused.
+// came back: up to then everything had arrived.
 //
 // Channels with history (redis-history.ts) are published to through a function in Redis, which keeps and publishes in one
 // step. Their library is brought before anything is subscribed to, so that where the counter stood is known from before.
 //
-// Cost: 2.5 to 3.5 µs of CPU for every publication of the prefix in every worker, whether or not it has a subscriber for it;
-// an entry in one write for every publication published. Loads ioredis: import this file only when Redis is used.
+// Cost: 2.5 to 3.5 µs of CPU for every publication of the prefix in every worker, whether or not it has a subscriber for it.
+// Loads ioredis: import this file only when Redis is used.
 
 import { isUtf8 } from 'node:buffer';
 import { type Namespaces, NamespaceTable, NO_NAMESPACES } from '../../config/namespaces.ts';
 import { ANSWER_CHANNEL, COMMAND_CHANNEL, channelFault, FENCE_CHANNEL, RESERVED_PREFIX } from '../channel.ts';
-import { errorText, LongwireError } from '../errors.ts';
+import { LongwireError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { Position } from '../position.ts';
 import { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
 import type { Broker, BrokerReceiver, HistoryStore, PresenceStore, Taken } from './broker.ts';
-import { type Batch, type Call, Calls } from './calls.ts';
-import { decodeEnvelope, ENVELOPE_CHANNEL, encodeEnvelope } from './envelope.ts';
-import { hasLostLibrary, outcomesOf, RedisHistory } from './redis-history.ts';
+import { decodeEnvelope, ENVELOPE_CHANNEL } from './envelope.ts';
+import { describeError, isRefusal } from './redis-errors.ts';
+import { RedisHistory } from './redis-history.ts';
 import { RedisLink, TICK_MS } from './redis-link.ts';
 import { connectionOptions, parseRedisUrl } from './redis-options.ts';
 import { decodeComing, PRESENCE_CHANNEL, RedisPresence } from './redis-presence.ts';
+import { RedisPublishing } from './redis-publishing.ts';
 import { Seldom } from './seldom.ts';
 import { decodeStored, STORED_CHANNEL } from './stored.ts';
 
 /** How long `start` waits for a Redis that neither answers nor refuses. */
 const START_DEADLINE_MS = 3_000;
-
-/** Publications with history in one command: Redis is busy with it for half a millisecond. */
-const FUNCTION_RUN = 64;
 
 const OWN_CHANNELS = [FENCE_CHANNEL, COMMAND_CHANNEL, ANSWER_CHANNEL];
 
@@ -65,7 +63,6 @@ const DEFAULT_PAYLOAD_LIMIT_BYTES = 1024 * 1024;
 
 export class RedisBroker implements Broker {
   readonly name = 'redis';
-  readonly #prefix: string;
   readonly #prefixBytes: number;
   readonly #pattern: string;
   readonly #envelopeChannel: string;
@@ -80,7 +77,7 @@ export class RedisBroker implements Broker {
   readonly #receiver: BrokerReceiver;
   readonly #log: Log;
   readonly #seldom: Seldom;
-  readonly #calls: Calls;
+  readonly #publishing: RedisPublishing;
   readonly #subscriber: RedisLink;
   readonly #publisher: RedisLink;
   #state: BrokerState = 'connecting';
@@ -101,7 +98,6 @@ export class RedisBroker implements Broker {
 
   constructor(options: RedisBrokerOptions, receiver: BrokerReceiver, log: Log) {
     const address = parseRedisUrl(options.url);
-    this.#prefix = options.prefix;
     this.#prefixBytes = Buffer.byteLength(options.prefix);
     this.#pattern = `${options.prefix.replace(/[\\*?[\]]/g, '\\$&')}*`;
     this.#envelopeChannel = options.prefix + ENVELOPE_CHANNEL;
@@ -112,7 +108,6 @@ export class RedisBroker implements Broker {
     this.#receiver = receiver;
     this.#log = log;
     this.#seldom = new Seldom(log);
-    this.#calls = new Calls((batch) => this.#send(batch));
 
     const owner = {
       onLinkChange: () => this.#onLinkChange(),
@@ -129,6 +124,18 @@ export class RedisBroker implements Broker {
     this.#history = this.#namespaces.hasHistory
       ? new RedisHistory(this.#publisher.client, options.prefix, namespaces, payloadLimitBytes, positionSeconds)
       : null;
+    this.#publishing = new RedisPublishing({
+      link: this.#publisher,
+      prefix: options.prefix,
+      namespaces: this.#namespaces,
+      history: this.#history,
+      onLibraryLost: () => {
+        this.#library = 'none';
+      },
+      onRefused: (error) => {
+        this.#seldom.say('error', 'publish', 'Redis refuses to publish', { address: this.#address, error });
+      },
+    });
     const presenceSeconds = options.presenceSeconds ?? DEFAULT_PRESENCE_SECONDS;
     this.#presence = this.#namespaces.hasPresence
       ? new RedisPresence(this.#publisher.client, options.prefix, presenceSeconds)
@@ -175,7 +182,7 @@ export class RedisBroker implements Broker {
   publish(publications: readonly Publication[]): Promise<Taken> {
     // One link is found silent up to two ticks before the other, and both have the same Redis behind them.
     const silent = this.#publisher.state === 'silent' || this.#subscriber.state === 'silent';
-    if (this.#publisher.state === 'ready' && this.#hasLibrary && !silent) return this.#calls.publish(publications);
+    if (this.#publisher.state === 'ready' && this.#hasLibrary && !silent) return this.#publishing.publish(publications);
     const why = silent ? 'Redis does not answer' : 'there is no connection to Redis';
     return Promise.reject(new LongwireError('unavailable', `${why}; nothing was published`));
   }
@@ -190,7 +197,7 @@ export class RedisBroker implements Broker {
     this.#stopped = true;
     this.#state = 'down';
     if (this.#timer !== null) clearInterval(this.#timer);
-    this.#calls.failAll('the broker was stopped');
+    this.#publishing.stop();
     await Promise.all([this.#subscriber.stop(), this.#publisher.stop()]);
     this.#resolveStart();
   }
@@ -221,7 +228,7 @@ export class RedisBroker implements Broker {
   }
 
   #onLinkError(link: RedisLink, error: Error): void {
-    const text = describe(error);
+    const text = describeError(error);
     if (isRefusal(error)) {
       this.#seldom.say('error', 'refused', 'Redis refuses us', {
         address: this.#address,
@@ -362,110 +369,6 @@ export class RedisBroker implements Broker {
     if (channel === this.#envelopeChannel) return decodeEnvelope;
     return channel === this.#presenceChannel ? decodeComing : null;
   }
-
-  /** Writes a batch in one go; the answers come in the order of the publications. */
-  #send(batch: Batch): void {
-    if (this.#publisher.state !== 'ready') {
-      this.#calls.take(batch.number);
-      const error = new LongwireError('unavailable', 'the connection to Redis was lost; nothing was published');
-      this.#calls.settleBatch(batch, error);
-      return;
-    }
-    const pipeline = this.#publisher.client.pipeline();
-    /** How many publications each command has; 0 for a plain one. */
-    const counts: number[] = [];
-    let run: Publication[] = [];
-    const endRun = (): void => {
-      if (run.length === 0 || this.#history === null) return;
-      this.#history.append(pipeline, run);
-      counts.push(run.length);
-      run = [];
-    };
-    for (const call of batch.calls) {
-      for (const publication of call.publications) {
-        if (this.#history !== null && this.#needsFunction(publication)) {
-          run.push(publication);
-          if (run.length === FUNCTION_RUN) endRun();
-          continue;
-        }
-        endRun();
-        counts.push(0);
-        if (publication.event === null && publication.id === null) {
-          pipeline.publish(this.#prefix + publication.channel, publication.payload);
-        } else {
-          pipeline.publish(this.#envelopeChannel, encodeEnvelope(publication));
-        }
-      }
-    }
-    endRun();
-    pipeline.exec().then(
-      (results) => this.#answered(batch, counts, results ?? []),
-      (error: unknown) => this.#failed(batch, error instanceof Error ? error : new Error(String(error))),
-    );
-  }
-
-  #needsFunction({ channel, idempotencyKey }: Publication): boolean {
-    return idempotencyKey !== null || this.#namespaces.of(channel).historySize > 0;
-  }
-
-  #answered(batch: Batch, counts: readonly number[], results: readonly Result[]): void {
-    if (this.#calls.take(batch.number) === null) return;
-    const outcomes = counts.flatMap((count, i): (Position | null | Error)[] => {
-      const [error, result] = results[i] ?? UNANSWERED;
-      if (count === 0) return [error];
-      return error === null ? outcomesOf(result, count) : Array.from({ length: count }, () => error);
-    });
-    let at = 0;
-    for (const call of batch.calls) {
-      let error: Error | null = null;
-      const taken: (Position | null)[] = [];
-      for (const end = at + call.count; at < end; at++) {
-        const outcome = outcomes[at] ?? null;
-        if (outcome instanceof Error) error ??= outcome;
-        else if (this.#history !== null) taken.push(outcome);
-      }
-      this.#settle(call, error, taken);
-    }
-  }
-
-  #failed(batch: Batch, error: Error): void {
-    if (this.#calls.take(batch.number) === null) return;
-    for (const call of batch.calls) this.#settle(call, error);
-  }
-
-  #settle(call: Call, error: Error | null, taken: Taken = []): void {
-    if (error === null) {
-      this.#calls.settle(call, null, taken);
-      return;
-    }
-    const text = describe(error);
-    if (hasLostLibrary(error)) this.#library = 'none';
-    if (isRefusal(error)) {
-      this.#seldom.say('error', 'publish', 'Redis refuses to publish', { address: this.#address, error: text });
-    }
-    const what = isRefusal(error)
-      ? `Redis refused: ${text}`
-      : 'the connection to Redis was lost; what was published may or may not have been taken';
-    this.#calls.settle(call, new LongwireError('unavailable', what, { cause: error }));
-  }
-}
-
-/** For a command of a pipeline that has no result: never a success. */
-const UNANSWERED: Result = [new Error('no answer'), null];
-
-/** Of a command in a pipeline. */
-type Result = [error: Error | null, result: unknown];
-
-/** An error that Redis answered with, as opposed to one of the connection. */
-function isRefusal(error: Error): boolean {
-  return error.name === 'ReplyError';
-}
-
-/** A connection to several addresses fails with an AggregateError, which has a code and no text. */
-function describe(error: Error): string {
-  const text = errorText(error);
-  if (text !== '') return text;
-  return 'code' in error ? String(error.code) : error.name;
 }
 
 function ignore(): void {}
