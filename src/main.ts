@@ -132,7 +132,7 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
   };
   const replacement = new Replacement({ supervisor, table, relay, admin, manager, log, leave });
 
-  const reloadTls = tlsReloader(config, tls, log, (identity) => supervisor.renewTls(identity));
+  const reloadTls = tlsReloader(config, tls, log, (identity) => supervisor.slots.renewTls(identity));
   // Connections through TLS cannot move: a new certificate must not cost anybody his (docs/adr/0021).
   process.on('SIGHUP', () => {
     if (tls !== null) reloadTls();
@@ -208,13 +208,13 @@ function begin(log: Log, cause: string, operation: () => void): void {
 
 function startWatch(log: Log, supervisor: Supervisor, fleet: Fleet, table: WorkerTable): void {
   const actions = {
-    kill: ({ id }: WorkerRow) => supervisor.killWorker(id),
+    kill: ({ id }: WorkerRow) => supervisor.slots.kill(id),
     replace: (id: number) => begin(log, 'memory', () => fleet.replaceOne(id)),
     rebalance: () => {
       if (fleet.operations.idle) begin(log, 'LONGWIRE_REBALANCE_PERCENT', () => fleet.rebalance(REBALANCE_STEP));
     },
   };
-  const watch = new Watch(() => supervisor.config, actions, log);
+  const watch = new Watch(() => supervisor.slots.config, actions, log);
   setInterval(() => watch.look(table.rows, table.nowMs()), LOOK_MS).unref();
 }
 
@@ -259,7 +259,7 @@ function endOnSignals(
     ending = true;
     supervisor.announceStop();
     replacement.stop();
-    const { drainSeconds, drainDelaySeconds } = supervisor.config;
+    const { drainSeconds, drainDelaySeconds } = supervisor.slots.config;
     log.info('shutting down', { signal, drainSeconds, drainDelaySeconds });
     manager.stopping();
     setTimeout(end, drainDelaySeconds * 1000);
@@ -267,7 +267,7 @@ function endOnSignals(
   const end = (): void => {
     front?.stop();
     supervisor
-      .stop(supervisor.config.drainSeconds)
+      .stop(supervisor.slots.config.drainSeconds)
       .then(async (killed) => {
         await admin.close();
         log.info('shut down', { workersKilled: killed });

@@ -51,15 +51,15 @@ export class Fleet {
     return this.operations.begin('replace', async (operation) => {
       const read = await this.#readConfig();
       if ('fault' in read) throw new LongwireError('unavailable', read.fault);
-      const former = this.#supervisor.setConfig(read.config);
-      const slots = this.#supervisor.readySlots;
+      const former = this.#supervisor.slots.setConfig(read.config);
+      const slots = this.#supervisor.slots.ready;
       operation.workers = slots.length;
       try {
         if (atOnce) await allEnded(slots.map((id) => this.#replaceOne(operation, id)));
         else for (const id of slots) await this.#replaceOne(operation, id);
       } catch (thrown) {
         // Whoever dies from now on comes back as those are that serve.
-        if (operation.workersDone === 0) this.#supervisor.setConfig(former);
+        if (operation.workersDone === 0) this.#supervisor.slots.setConfig(former);
         throw thrown;
       }
     });
@@ -88,16 +88,16 @@ export class Fleet {
   /** From now on so many workers, or so many as it is worked out from those there are when its turn has come. */
   scale(wanted: number | ((present: number) => number)): Operation {
     return this.operations.begin('scale', async (operation) => {
-      const workers = typeof wanted === 'number' ? wanted : wanted(this.#supervisor.slotCount);
-      operation.workers = Math.abs(workers - this.#supervisor.slotCount);
-      while (this.#supervisor.slotCount > workers) {
+      const workers = typeof wanted === 'number' ? wanted : wanted(this.#supervisor.slots.count);
+      operation.workers = Math.abs(workers - this.#supervisor.slots.count);
+      while (this.#supervisor.slots.count > workers) {
         const { moved, stayed } = await this.#supervisor.succession.removeSlot();
         operation.moved += moved;
         operation.stayed += stayed;
         operation.workersDone++;
       }
-      if (this.#supervisor.slotCount === workers) return;
-      while (this.#supervisor.slotCount < workers) {
+      if (this.#supervisor.slots.count === workers) return;
+      while (this.#supervisor.slots.count < workers) {
         await this.#supervisor.succession.addSlot();
         operation.workersDone++;
       }
@@ -108,7 +108,7 @@ export class Fleet {
   /** Moves held connections from those that have more than the mean to those that have less, `most` from each. */
   rebalance(most: number = Number.POSITIVE_INFINITY): Operation {
     return this.operations.begin('rebalance', async (operation) => {
-      operation.workers = this.#supervisor.readySlots.length;
+      operation.workers = this.#supervisor.slots.ready.length;
       await this.#evenOut(operation, most);
       operation.workersDone = operation.workers;
     });
@@ -116,7 +116,7 @@ export class Fleet {
 
   async #evenOut(operation: Operation, most: number = Number.POSITIVE_INFINITY): Promise<void> {
     await this.#freshNumbers();
-    const held = this.#supervisor.readySlots.map((id) => ({ id, held: this.#heldBy(id) }));
+    const held = this.#supervisor.slots.ready.map((id) => ({ id, held: this.#heldBy(id) }));
     for (const { from, shares } of evenShares(held, most)) {
       const { moved, stayed } = await this.#supervisor.succession.give(from, shares);
       operation.moved += moved;
@@ -127,7 +127,7 @@ export class Fleet {
   /** Has all workers push their numbers, and waits for those that do. */
   async #freshNumbers(): Promise<void> {
     const askedAtMs = this.#table.nowMs();
-    this.#supervisor.askForNumbers();
+    this.#supervisor.slots.askForNumbers();
     const ready = this.#table.inState('ready');
     const fresh = (): boolean => ready.every((row) => row.state !== 'ready' || (row.snapshotAtMs ?? 0) >= askedAtMs);
     while (!fresh() && this.#table.nowMs() - askedAtMs < NUMBERS_LIMIT_MS) {

@@ -66,7 +66,7 @@ export class Replacement {
     const { supervisor, manager, log, leave } = this.#options;
     const why = this.#refusal();
     if (why !== null) throw new LongwireError('unavailable', why);
-    operation.workers = supervisor.slotCount;
+    operation.workers = supervisor.slots.count;
     const next = this.#start(operations);
     try {
       const slots = await next.ready;
@@ -84,7 +84,7 @@ export class Replacement {
 
   /** Why there can be none at all. */
   #refusal(): string | null {
-    const { accept } = this.#options.supervisor.config;
+    const { accept } = this.#options.supervisor.slots.config;
     if (process.pid === 1) return 'the primary is the first process of its container, which would end with it';
     // The front's sockets, and the heads that it has read of them, are in this process.
     if (accept === 'sticky') return 'with LONGWIRE_ACCEPT=sticky the primary itself holds connections';
@@ -93,7 +93,8 @@ export class Replacement {
 
   #start(operations: Operations): NextPrimary {
     const { supervisor, relay, admin, log, readyDeadlineMs } = this.#options;
-    const { config, tls, slotCount: slots, publicPort } = supervisor;
+    const { publicPort } = supervisor;
+    const { config, tls, count } = supervisor.slots;
     const shared = Object.fromEntries(SHARED_FIELDS.map((field) => [field, config[field]])) as Pick<
       NextPrimaryOptions['inheritance']['config'],
       (typeof SHARED_FIELDS)[number]
@@ -105,7 +106,7 @@ export class Replacement {
         config: { ...shared, apiKey, apiKeyMade, adminHost, adminPort },
         tls,
         port: publicPort.number,
-        slots,
+        slots: count,
         heirs: supervisor.succession.heirs,
         operations: operations.all.filter(({ state }) => state !== 'waiting'),
       },
@@ -129,14 +130,14 @@ export class Replacement {
       relay.onRemoved = (channel) => tellChannel(relay.history, channel, link);
     }
     supervisor.passing.other.connect(next);
-    supervisor.shareSlots(true);
+    supervisor.slots.shareSessions(true);
     return next;
   }
 
   /** One slot after the other, so that not more than one worker's connections are between two primaries. */
   async #giveEverything(operation: Operation, next: NextPrimary, slots: number): Promise<void> {
     const { supervisor } = this.#options;
-    for (let id = 1; id <= supervisor.slotCount; id++) {
+    for (let id = 1; id <= supervisor.slots.count; id++) {
       // What was given up may take its time to leave, and this has failed meanwhile: there may be another next one by now.
       if (this.#next !== next) return;
       const { moved, stayed } = await supervisor.succession.giveUp(id, sharesBeyond(id, slots));
@@ -156,7 +157,7 @@ export class Replacement {
     relay.leave(this.#member);
     relay.onRemoved = () => {};
     supervisor.passing.other.disconnect();
-    supervisor.shareSlots(false);
+    supervisor.slots.shareSessions(false);
     if (supervisor.stopping) return;
     supervisor.refill();
     if (!served) return;

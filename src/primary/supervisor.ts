@@ -1,13 +1,10 @@
 // The supervisor: forks the workers, watches them, replaces those that die, and stops them. How workers follow each other while
-// they serve is in succession.ts.
+// they serve is in succession.ts, what is asked of all of them in slots.ts.
 //
 // A worker's life as the primary sees it: fork → its `hello` → our `assign` → its `ready` or `failed` → exit. Until the first
 // worker of all is ready nothing is retried that an operator must put right: `start` rejects. From then on a dead
 // worker is always replaced (see backoff.ts), whatever it died of, until `stop`.
 //
-// Invariant of accepting: while some ready worker has room nobody is refused, and when none has, exactly one has been
-// told that it is the last, so that it goes on listening and clients hear 503 instead of nothing. While a replacement
-// starts, clients wait for its room in the kernel's queue instead, unless there already is a last one.
 // Every wait is bounded: 30 s to become ready, the drain's seconds + 5 s to exit, then SIGKILL.
 
 import cluster from 'node:cluster';
@@ -16,13 +13,13 @@ import type { FrameKind } from '../broker/relay-frames.ts';
 import { LongwireError } from '../errors.ts';
 import type { Descriptor, TlsIdentity, ToPrimary } from '../ipc.ts';
 import type { Log } from '../log.ts';
-import { appointLast } from './last.ts';
 import type { LinkPairs } from './link-pairs.ts';
 import { Passing } from './passing.ts';
 import type { Heirs } from './primaries.ts';
 import { type InheritedPort, PublicPort } from './public-port.ts';
 import type { Relay } from './relay.ts';
-import { clearTimer, makeSlot, type Slot } from './slot.ts';
+import { clearTimer, type Slot } from './slot.ts';
+import { Slots } from './slots.ts';
 import { startFault } from './start-fault.ts';
 import type { StickyFront } from './sticky-front.ts';
 import { Succession, type SuccessionHost } from './succession.ts';
@@ -73,31 +70,27 @@ const START_DEATHS = 5;
 
 export class Supervisor implements WorkerProcessOwner {
   readonly #options: SupervisorOptions;
-  readonly #slots: Slot[];
   readonly #readyDeadlineMs: number;
   readonly #killGraceMs: number;
+  readonly slots: Slots;
   readonly succession: Succession;
   readonly passing: Passing;
   readonly publicPort = new PublicPort();
   #state: SupervisorState = 'idle';
-  /** What the next worker runs on. */
-  #config: Config;
-  #tls: TlsIdentity | null;
   /** Where the gateway listens: what the last worker that became ready said. */
   #found: WorkerAddress | null = null;
   #startOutcome: { resolve: (found: WorkerAddress) => void; reject: (error: LongwireError) => void } | null = null;
   #stopOutcome: Promise<number> | null = null;
   #announced = false;
-  #onAllGone: (() => void) | null = null;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#tls = options.tls ?? null;
     this.#readyDeadlineMs = options.readyDeadlineMs ?? READY_DEADLINE_MS;
     this.#killGraceMs = options.killGraceMs ?? KILL_GRACE_MS;
-    this.#config = options.config;
-    this.#slots = options.table.rows.map(({ id }) => makeSlot(id));
+    const { table, config, tls = null, connectionLimit } = options;
+    this.slots = new Slots({ count: table.rows.length, config, tls, connectionLimit });
     this.succession = new Succession(this.#succeeded());
+    this.slots.join(this.succession);
     this.passing = new Passing(this.succession);
   }
 
@@ -131,16 +124,8 @@ export class Supervisor implements WorkerProcessOwner {
     }
     return new Promise((resolve, reject) => {
       this.#startOutcome = { resolve, reject };
-      for (const slot of this.#slots) this.#fork(slot);
+      for (const slot of this.slots.list) this.#fork(slot);
     });
-  }
-
-  /** Gives all workers, those that are still to be started included, another certificate for new connections. */
-  renewTls(identity: TlsIdentity): void {
-    this.#tls = identity;
-    // One that is not assigned yet will be assigned this.
-    for (const { worker, assigned } of this.#slots) if (assigned) worker?.send({ type: 'tls', identity });
-    for (const worker of this.succession.processes) worker.send({ type: 'tls', identity });
   }
 
   /**
@@ -158,8 +143,8 @@ export class Supervisor implements WorkerProcessOwner {
     this.#state = 'stopped';
     this.publicPort.close();
     this.#options.pairs?.close();
-    for (const slot of this.#slots) clearTimer(slot);
-    for (const worker of this.#processes()) worker.kill();
+    for (const slot of this.slots.list) clearTimer(slot);
+    for (const worker of this.slots.processes) worker.kill();
   }
 
   // ---- what workers do
@@ -172,7 +157,7 @@ export class Supervisor implements WorkerProcessOwner {
     if (row.state === 'gone' && message.type !== 'stats' && message.type !== 'hand-over') return;
     switch (message.type) {
       case 'hello':
-        if (!this.succession.isBeside(worker)) this.#assign(this.#slot(worker));
+        if (!this.succession.isBeside(worker)) this.#assign(this.slots.of(worker));
         else if (this.#state === 'running') this.succession.onHello(worker);
         break;
       case 'ready':
@@ -251,10 +236,10 @@ export class Supervisor implements WorkerProcessOwner {
     if (this.succession.onExit(worker, endingText(ending))) {
       if (ending.code === 0) log.info('worker has left', facts);
       else log.warn('worker died beside its slot', facts);
-      this.#checkGone();
+      this.slots.left();
       return;
     }
-    const slot = this.#slot(worker);
+    const slot = this.slots.of(worker);
     clearTimer(slot);
     slot.worker = null;
     slot.assigned = false;
@@ -263,7 +248,7 @@ export class Supervisor implements WorkerProcessOwner {
     else if (this.#state !== 'stopping') this.#replace(slot, servedMs, ending, facts);
     else if (drained && ending.code === 0) log.info('worker has left', facts);
     else log.warn('worker died while it was draining', facts);
-    this.#checkGone();
+    this.slots.left();
   }
 
   onSettled(worker: WorkerProcess): void {
@@ -296,9 +281,9 @@ export class Supervisor implements WorkerProcessOwner {
     if (worker.link !== null) relay.join(worker.row.life, worker.link, worker.id);
     const assignment = {
       worker: worker.id,
-      config: { ...this.#config, port: this.publicPort.number },
-      connectionLimit: this.#connectionLimit,
-      tls: this.#tls,
+      config: { ...this.slots.config, port: this.publicPort.number },
+      connectionLimit: this.slots.connectionLimit,
+      tls: this.slots.tls,
       descriptorLink: worker.descriptors !== null,
     };
     worker.send({ type: 'assign', assignment });
@@ -306,7 +291,7 @@ export class Supervisor implements WorkerProcessOwner {
 
   #ready(worker: WorkerProcess, ready: WorkerAddress): void {
     const { table } = this.#options;
-    const slot = this.#slot(worker);
+    const slot = this.slots.of(worker);
     if (worker.row.state !== 'starting' || this.#state === 'stopping' || this.#state === 'stopped') return;
     clearTimer(slot);
     slot.tried = true;
@@ -332,7 +317,7 @@ export class Supervisor implements WorkerProcessOwner {
   }
 
   #checkStarted(): void {
-    if (this.#state !== 'starting' || this.#found === null || !this.#slots.every((slot) => slot.tried)) return;
+    if (this.#state !== 'starting' || this.#found === null || !this.slots.list.every((slot) => slot.tried)) return;
     this.#state = 'running';
     this.#startOutcome?.resolve(this.#found);
     this.#startOutcome = null;
@@ -351,61 +336,15 @@ export class Supervisor implements WorkerProcessOwner {
     if (outcome === null) return;
     this.#startOutcome = null;
     this.killAll();
-    void this.#allGone(REAP_DEADLINE_MS).then(() => outcome.reject(new LongwireError('unavailable', text)));
-  }
-
-  // ---- for operations
-
-  /** The slots that have a ready worker. */
-  get readySlots(): number[] {
-    return this.#slots.flatMap(({ id }) => (this.#readyWorker(id) === null ? [] : [id]));
-  }
-
-  get slotCount(): number {
-    return this.#slots.length;
-  }
-
-  /** What is in force: what the workers that started last run on. */
-  get config(): Config {
-    return this.#config;
-  }
-
-  /** What workers that start from now on run on, replacements of those that die included. Returns what it was before. */
-  setConfig(config: Config): Config {
-    const former = this.#config;
-    this.#config = config;
-    return former;
-  }
-
-  /** Has the ready workers push their numbers at once. */
-  askForNumbers(): void {
-    for (const id of this.readySlots) this.#readyWorker(id)?.send({ type: 'report' });
-  }
-
-  /** What workers run on now, beside `config`. */
-  get tls(): TlsIdentity | null {
-    return this.#tls;
-  }
-
-  /** Tells all workers whether those of another primary, in the same slots, have poll sessions that they have not. */
-  shareSlots(shared: boolean): void {
-    for (const id of this.readySlots) {
-      const present = shared || this.succession.sharesSessions(id);
-      this.#readyWorker(id)?.send({ type: 'predecessor', present });
-    }
-  }
-
-  /** Starts a worker in each slot that was given up. */
-  refill(): void {
-    for (const slot of this.#slots) if (slot.worker === null && slot.timer === null) this.#fork(slot);
-  }
-
-  /** Ends a ready worker at once, connections and all; it is replaced as any that dies. */
-  killWorker(id: number): void {
-    this.#readyWorker(id)?.kill();
+    void this.slots.allGone(REAP_DEADLINE_MS).then(() => outcome.reject(new LongwireError('unavailable', text)));
   }
 
   // ---- replacing
+
+  /** Starts a worker in each slot that was given up. */
+  refill(): void {
+    for (const slot of this.slots.list) if (slot.worker === null && slot.timer === null) this.#fork(slot);
+  }
 
   #replace(slot: Slot, servedMs: number, ending: Ending, facts: object): void {
     const waitMs = slot.backoff.died(servedMs);
@@ -425,38 +364,26 @@ export class Supervisor implements WorkerProcessOwner {
     const { table } = this.#options;
     return {
       table,
-      slots: this.#slots,
+      slots: this.slots.list,
       readyDeadlineMs: this.#readyDeadlineMs,
       killGraceMs: this.#killGraceMs,
       running: () => this.#state === 'running',
-      drainSeconds: () => this.#config.drainSeconds,
-      readyWorker: (id) => this.#readyWorker(id),
+      drainSeconds: () => this.slots.config.drainSeconds,
+      readyWorker: (id) => this.slots.readyWorker(id),
       makeProcess: (id) => this.#makeProcess(id, 'beside'),
       assign: (worker, slot) => {
         slot.assigned = true;
         this.#sendAssignment(worker);
       },
       onChange: () => this.#appointLast(),
-      onSlots: () => this.#shareConnections(),
+      onSlots: () => this.slots.shareConnections(),
       onPromoted: (worker, ready) => this.#logReady(worker, ready),
     };
   }
 
-  get #connectionLimit(): number {
-    return this.#options.connectionLimit(this.#slots.length);
-  }
-
-  #shareConnections(): void {
-    for (const worker of this.#processes()) worker.send({ type: 'limit', connectionLimit: this.#connectionLimit });
-  }
-
   #appointLast(): void {
     if (this.#state === 'stopping' || this.#state === 'stopped') return;
-    const ready = this.#slots.flatMap(({ worker }) => (worker?.row.state === 'ready' ? [worker] : []));
-    appointLast(
-      ready,
-      this.#slots.some(({ worker }) => worker?.row.state === 'starting'),
-    );
+    this.slots.appointLast();
   }
 
   // ---- stopping
@@ -469,7 +396,7 @@ export class Supervisor implements WorkerProcessOwner {
     this.#options.pairs?.close();
     this.#startOutcome?.reject(new LongwireError('unavailable', 'stopped before any worker was ready'));
     this.#startOutcome = null;
-    for (const slot of this.#slots) {
+    for (const slot of this.slots.list) {
       clearTimer(slot);
       if (slot.worker === null) continue;
       const wasReady = slot.worker.row.state === 'ready';
@@ -482,48 +409,15 @@ export class Supervisor implements WorkerProcessOwner {
       if (this.succession.isNext(worker)) worker.kill();
       else worker.send({ type: 'drain', seconds });
     }
-    await this.#allGone(seconds * 1000 + this.#killGraceMs);
-    const stragglers = this.#processes();
+    await this.slots.allGone(seconds * 1000 + this.#killGraceMs);
+    const stragglers = this.slots.processes;
     for (const worker of stragglers) {
       log.error('worker did not leave in time and is killed', { worker: worker.id, pid: worker.row.pid });
       worker.kill();
     }
-    if (stragglers.length > 0) await this.#allGone(REAP_DEADLINE_MS);
+    if (stragglers.length > 0) await this.slots.allGone(REAP_DEADLINE_MS);
     this.#state = 'stopped';
     return stragglers.length;
-  }
-
-  /** Resolves when no worker is left, or at the deadline. */
-  async #allGone(deadlineMs: number): Promise<void> {
-    if (this.#processes().length === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, deadlineMs);
-      this.#onAllGone = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#onAllGone = null;
-  }
-
-  /** All there are, in their slots and beside them. */
-  #processes(): WorkerProcess[] {
-    return [...this.#slots.flatMap(({ worker }) => worker ?? []), ...this.succession.processes];
-  }
-
-  #checkGone(): void {
-    if (this.#processes().length === 0) this.#onAllGone?.();
-  }
-
-  #readyWorker(id: number): WorkerProcess | null {
-    const worker = this.#slots[id - 1]?.worker ?? null;
-    return worker?.row.state === 'ready' ? worker : null;
-  }
-
-  #slot(worker: WorkerProcess): Slot {
-    const slot = this.#slots[worker.id - 1];
-    if (slot === undefined) throw new RangeError(`there is no slot ${worker.id}`);
-    return slot;
   }
 }
 

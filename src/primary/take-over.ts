@@ -34,11 +34,11 @@ export interface TakeOverOptions {
  */
 export function takeOver(options: TakeOverOptions): void {
   const { former, supervisor, operations } = options;
-  const { readySlots, slotCount } = supervisor;
-  if (readySlots.length < slotCount) {
-    throw new LongwireError('unavailable', `${slotCount - readySlots.length} of ${slotCount} workers do not start`);
+  const { ready, count } = supervisor.slots;
+  if (ready.length < count) {
+    throw new LongwireError('unavailable', `${count - ready.length} of ${count} workers do not start`);
   }
-  former.ready(supervisor.slotCount);
+  former.ready(count);
   operations.adopt(former.inheritance.operations, (operation) => goOn(operation, options));
 }
 
@@ -51,10 +51,10 @@ async function goOn(
   if (over === null) await following?.ended();
   else await following?.yield();
   supervisor.passing.other.disconnect();
-  supervisor.shareSlots(false);
+  supervisor.slots.shareSessions(false);
   if (over !== null) table.inherit(over.totals);
   const { address, port } = await admin.listen();
-  manager.ready(`${supervisor.slotCount} workers on port ${supervisor.publicPort.number}`);
+  manager.ready(`${supervisor.slots.count} workers on port ${supervisor.publicPort.number}`);
   log.info('this primary has taken over', { pid: process.pid, adminAddress: address, adminPort: port });
   if (over === null) {
     await manager.isNow(process.pid);

@@ -415,7 +415,7 @@ describe('the succession', () => {
   it('ends an operation on all workers at once when all of it is over, although one has failed', async () => {
     const { supervisor, table, row } = rig({ behaviours: ['serve', 'serve'] });
     await supervisor.start();
-    const config = { ...supervisor.config, drainSeconds: 1 };
+    const config = { ...supervisor.slots.config, drainSeconds: 1 };
     const fleet = new Fleet(supervisor, table, async () => ({ config }), logLines().log);
     process.env.STAND_IN_1 = 'fail';
     const former = table.rows.map(pidOf);
@@ -430,7 +430,7 @@ describe('the succession', () => {
     await waitUntil(() => operation.state === 'failed', 'the operation to end');
     assert.deepEqual([row(1).pid, row(2).pid], [former[0], slow.pid]);
     assert.equal(operation.workersDone, 1);
-    assert.equal(supervisor.config, config, 'what one runs on by now');
+    assert.equal(supervisor.slots.config, config, 'what one runs on by now');
   });
 
   it('shares the connections out anew when there are more workers or fewer', async () => {
@@ -460,7 +460,7 @@ describe('the succession', () => {
     process.kill(pidOf(row(1)), 'SIGKILL');
     await waitUntil(() => row(1).state !== 'ready', 'the other one to be gone');
     await assert.rejects(supervisor.succession.removeSlot(), rejectsWith(/no other worker is ready/));
-    assert.equal(supervisor.slotCount, 2);
+    assert.equal(supervisor.slots.count, 2);
     assert.equal(row(2).state, 'ready');
   });
 
