@@ -88,7 +88,11 @@ export class RelayLink implements FramePort {
   drained(): Promise<void> {
     if (this.#socket.destroyed || !this.#socket.writableNeedDrain) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#socket.once('drain', resolve).once('close', resolve);
+      const over = (): void => {
+        this.#socket.off('drain', over).off('close', over);
+        resolve();
+      };
+      this.#socket.on('drain', over).on('close', over);
     });
   }
 

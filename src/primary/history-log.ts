@@ -30,12 +30,21 @@ interface ChannelLog {
   bytes: number;
 }
 
-/** A channel as another log is told of it; `packed` are its publications, in their order. */
-export interface ChannelState {
+/** What another log is told of a channel with each piece of it. */
+export interface ChannelHead {
   readonly channel: string;
   readonly top: number;
+  /** Offset of the oldest that is kept: what was before it is gone. */
+  readonly first: number;
   readonly expiresInMs: number;
+}
+
+export interface ChannelPiece {
+  readonly head: ChannelHead;
+  /** Publications in their order. */
   readonly packed: readonly Buffer[];
+  /** Up to this offset all is told with it. */
+  readonly last: number;
 }
 
 /** What a log knows beside its channels. */
@@ -64,6 +73,8 @@ export class HistoryLog {
   #bytes = 0;
   #offset = 0;
   #forgotten = 0;
+  /** While it catches up it holds what the other one had and what came since, and forgets nothing that the other one knows. */
+  #state: 'whole' | 'catching-up' = 'whole';
 
   constructor(limitBytes: number, nowMs: () => number = () => performance.now()) {
     this.#limitBytes = limitBytes;
@@ -198,12 +209,33 @@ export class HistoryLog {
     return [...this.#channels.keys()];
   }
 
-  /** Null for one that is not known, or no more. */
-  stateOf(channel: string): ChannelState | null {
+  /** 0 for a channel that is not known, or no more. */
+  topOf(channel: string): number {
+    return this.#find(channel)?.top ?? 0;
+  }
+
+  /** What is kept of a channel behind `after`, up to `until`: so much of it, but one publication at least. */
+  pieceOf(channel: string, after: number, until: number, limitBytes: number): ChannelPiece {
     const log = this.#find(channel);
-    if (log === undefined) return null;
-    const expiresInMs = Math.max(0, log.expiresAtMs - this.#nowMs());
-    return { channel, top: log.top, expiresInMs, packed: log.entries.map(({ packed }) => packed) };
+    // Forgotten since, and what was told of it before is worth nothing without the rest.
+    if (log === undefined) {
+      return { head: { channel, top: until, first: until + 1, expiresInMs: 0 }, packed: [], last: until };
+    }
+    const { entries } = log;
+    const begin = indexOf(entries, after + 1);
+    let end = begin;
+    for (let bytes = 0; end < entries.length; end++) {
+      const { offset, packed } = entries[end] as LogEntry;
+      bytes += packed.length;
+      if (offset > until || (bytes > limitBytes && end > begin)) break;
+    }
+    const isLast = (entries[end]?.offset ?? Number.POSITIVE_INFINITY) > until;
+    const first = entries[0]?.offset ?? log.top + 1;
+    return {
+      head: { channel, top: until, first, expiresInMs: Math.max(0, log.expiresAtMs - this.#nowMs()) },
+      packed: entries.slice(begin, end).map(({ packed }) => packed),
+      last: isLast ? until : (entries[end - 1]?.offset ?? until),
+    };
   }
 
   get state(): LogState {
@@ -215,24 +247,45 @@ export class HistoryLog {
     return [...this.#keys].map(([name, { offset, atMs }]) => [name, offset, Math.round(nowMs - atMs)]);
   }
 
-  /** Takes a channel over as it is in another log, in place of what is known of it here. @param body Its publications. */
-  restoreChannel({ channel, top, expiresInMs }: Omit<ChannelState, 'packed'>, body: Buffer): void {
-    const log: ChannelLog = { top, entries: [], expiresAtMs: this.#nowMs() + expiresInMs, bytes: CHANNEL_BYTES };
+  /** From now on it is told of all that another log keeps, until `restore`. */
+  catchUp(): void {
+    this.#state = 'catching-up';
+  }
+
+  /** Takes over a piece of a channel as it is in another log, beside what is known of it here. @param body Its publications. */
+  restorePiece({ channel, top, first, expiresInMs }: ChannelHead, body: Buffer): void {
+    const log = this.#channels.get(channel) ?? { top, entries: [], expiresAtMs: 0, bytes: CHANNEL_BYTES };
+    const { entries } = log;
+    const bytesBefore = this.#channels.has(channel) ? log.bytes : 0;
+    log.top = Math.max(log.top, top);
+    log.expiresAtMs = Math.max(log.expiresAtMs, this.#nowMs() + expiresInMs);
+    const told: LogEntry[] = [];
     visitPacked(body, ({ start, end, placeAt }) => {
       const offset = body.readDoubleLE(placeAt);
       const previous = body.readDoubleLE(placeAt + 8);
-      log.entries.push({ offset, previous, packed: Buffer.from(body.subarray(start, end)) });
-      log.bytes += ENTRY_BYTES + end - start;
+      told.push({ offset, previous, packed: Buffer.from(body.subarray(start, end)) });
     });
-    this.#bytes += log.bytes - (this.#channels.get(channel)?.bytes ?? 0);
+    const behind = entries.splice(indexOf(entries, told[0]?.offset ?? Number.POSITIVE_INFINITY));
+    const doubled = behind.splice(0, indexOf(behind, (told.at(-1)?.offset ?? 0) + 1));
+    const gone = entries.splice(0, indexOf(entries, first));
+    for (const entry of told) entries.push(entry);
+    for (const entry of behind) entries.push(entry);
+    log.bytes += bytesOf(told) - bytesOf(doubled) - bytesOf(gone);
+    this.#bytes += log.bytes - bytesBefore;
     this.#channels.set(channel, log);
-    this.#trim();
   }
 
+  /** All of the other log is told. */
   restore({ epoch, offset, forgotten }: LogState): void {
     this.#epoch = epoch;
     this.#offset = offset;
     this.#forgotten = Math.max(this.#forgotten, forgotten);
+    this.#state = 'whole';
+    // Those that were published to meanwhile have come before those that were told later.
+    const channels = [...this.#channels].sort(([, one], [, other]) => one.top - other.top);
+    this.#channels.clear();
+    for (const [channel, log] of channels) this.#channels.set(channel, log);
+    this.#trim();
   }
 
   restoreKeys(keys: readonly KeyState[]): void {
@@ -282,6 +335,7 @@ export class HistoryLog {
   }
 
   #trim(): void {
+    if (this.#state === 'catching-up') return;
     for (const [channel, log] of this.#channels) {
       while (this.#bytes > this.#limitBytes && log.entries.length > 0) this.#dropFirst(log);
       if (this.#bytes <= this.#limitBytes) return;
@@ -290,6 +344,22 @@ export class HistoryLog {
       this.#bytes -= log.bytes;
     }
   }
+}
+
+/** Of the first that has this offset or a later one; they ascend. */
+function indexOf(entries: readonly LogEntry[], offset: number): number {
+  let low = 0;
+  let high = entries.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((entries[middle] as LogEntry).offset < offset) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function bytesOf(entries: readonly LogEntry[]): number {
+  return entries.reduce((sum, { packed }) => sum + ENTRY_BYTES + packed.length, 0);
 }
 
 /** How many of them, from the first on, have so many bytes at most; the first alone may have more. */

@@ -8,8 +8,8 @@
 // a channel for messages and descriptors, and, for the embedded broker, a link as workers have one. It leads a process group of
 // its own, so that a terminal's Ctrl-C reaches it no more than other programs in the background.
 //
-// Every wait is bounded: `READY_DEADLINE_MS` to become ready, which is beyond its own for its workers; `DONE_DEADLINE_MS` to go on
-// alone. Between the two it has the time that moving takes (succession.ts).
+// Every wait is bounded: `READY_DEADLINE_MS` to become ready, which is beyond its own for its workers, from the last time that it read
+// on of the history, however long that is; `DONE_DEADLINE_MS` to go on alone. Between the two it has the time that moving takes (succession.ts).
 
 import { type ChildProcess, type SendHandle, spawn } from 'node:child_process';
 import type { FrameTaker } from '../broker/relay-frames.ts';
@@ -60,6 +60,8 @@ export class NextPrimary implements PrimaryChannel {
   #onDone: () => void = () => {};
   #reason: string | null = null;
   #silent = 0;
+  /** Of what is waited for now. */
+  #deadline: NodeJS.Timeout | null = null;
   readonly #listening: NodeJS.Timeout;
 
   constructor(options: NextPrimaryOptions) {
@@ -95,6 +97,11 @@ export class NextPrimary implements PrimaryChannel {
   /** Whether its workers accept and take connections. */
   get serves(): boolean {
     return this.#state === 'taking' || this.#state === 'alone';
+  }
+
+  /** It reads what the history keeps, and is not ready before it has. */
+  catchesUp(): void {
+    if (this.#state === 'starting') this.#deadline?.refresh();
   }
 
   send(message: ToNext, descriptor?: Descriptor): boolean {
@@ -174,8 +181,10 @@ export class NextPrimary implements PrimaryChannel {
       this.#reason ??= why;
       this.kill();
     }, limitMs);
+    this.#deadline = deadline;
     const first = await Promise.race([outcome.then((value) => ({ value })), this.gone]);
     clearTimeout(deadline);
+    this.#deadline = null;
     if (first instanceof LongwireError) throw first;
     return first.value;
   }

@@ -5,7 +5,8 @@
 //
 // Invariants:
 //   - There is one order at any time, and workers of both primaries see it. Each frame on the link has its place in it, so a
-//     channel's history is right as soon as its `kept` frame is here, whichever comes first of that and what is published to it.
+//     channel's history is right as soon as the last piece of it is here (relay-telling.ts), whatever comes before, between and
+//     behind them of what is published to it.
 //   - After `yield` nothing is asked of the former relay any more: what workers say until it has answered waits here.
 //   - When the former one dies, what it was asked may or may not have been done: its callers run into their own deadline.
 //
@@ -18,25 +19,13 @@
 import { type FrameKind, FrameWriter, LENGTH_OF_HEAD_BYTES } from '../broker/relay-frames.ts';
 import type { RelayLink } from '../broker/relay-link.ts';
 import type { Log } from '../log.ts';
-import type { ChannelState, HistoryLog, KeyState, LogState } from './history-log.ts';
-import type { MemberState, PresenceTable } from './presence-table.ts';
 import type { Relay } from './relay.ts';
+import type { Kept } from './relay-telling.ts';
 
-/** Most bytes of the history that wait for the next primary to read them. */
-const BACKLOG_BYTES = 1024 * 1024;
-const KEYS_A_FRAME = 1_000;
-const MEMBERS_A_FRAME = 1_000;
 /** The former primary's workers, among those who speak for members: ours count from 1. */
 const FORMER_WORKERS = 0;
 /** How often a worker that does not read is looked at again. */
 const LOOK_AGAIN_MS = 20;
-
-/** The head of a `kept` frame: a channel, some keys, or, last, what else the log knows. */
-type Kept =
-  | ({ what: 'channel' } & Omit<ChannelState, 'packed'>)
-  | { what: 'keys'; keys: readonly KeyState[] }
-  | { what: 'members'; members: readonly MemberState[] }
-  | ({ what: 'log' } & LogState);
 
 /** What a worker, a member of our relay, has asked. */
 interface Asked {
@@ -51,8 +40,8 @@ interface Waiting {
   readonly body: Buffer;
 }
 
-/** The link between the two, either end. */
-export type FollowingLink = Pick<RelayLink, 'backlogBytes' | 'send' | 'drained' | 'setReading' | 'destroy'>;
+/** Our end of the link between the two. */
+export type FollowingLink = Pick<RelayLink, 'send' | 'setReading' | 'destroy'>;
 
 type FollowingState = 'catching-up' | 'following' | 'yielding' | 'leading';
 
@@ -85,6 +74,7 @@ export class Following {
   /** From now on our relay follows. Resolves when it knows what the former one knows. */
   start(): Promise<void> {
     this.#relay.follow((member, kind, call, body) => this.#forward(member, kind, call, body));
+    this.#relay.history.catchUp();
     this.#send('follow', 0, NOTHING);
     return new Promise((resolve) => {
       this.#onCaughtUp = resolve;
@@ -162,7 +152,7 @@ export class Following {
     const packedAt = LENGTH_OF_HEAD_BYTES + body.readUInt32LE(0);
     const kept: Kept = JSON.parse(body.toString('utf8', LENGTH_OF_HEAD_BYTES, packedAt));
     if (kept.what === 'channel') {
-      history.restoreChannel(kept, body.subarray(packedAt));
+      history.restorePiece(kept, body.subarray(packedAt));
     } else if (kept.what === 'keys') {
       history.restoreKeys(kept.keys);
     } else if (kept.what === 'members') {
@@ -182,58 +172,6 @@ export class Following {
       this.#link.setReading(true);
     }, LOOK_AGAIN_MS);
   }
-}
-
-/**
- * The former primary's side: tells one that follows what the history keeps. What is published and removed meanwhile is told
- * by the relay itself, in its place.
- */
-export async function tellHistory(history: HistoryLog, link: FollowingLink): Promise<void> {
-  const frames = new FrameWriter();
-  for (const channel of history.channelNames) {
-    if (link.backlogBytes > BACKLOG_BYTES) await link.drained();
-    tellChannel(history, channel, link, frames);
-  }
-  const keys = history.keyStates;
-  for (let at = 0; at < keys.length; at += KEYS_A_FRAME) {
-    if (link.backlogBytes > BACKLOG_BYTES) await link.drained();
-    sendKept(link, frames, { what: 'keys', keys: keys.slice(at, at + KEYS_A_FRAME) }, []);
-  }
-  sendKept(link, frames, { what: 'log', ...history.state }, []);
-}
-
-/** And, behind `yield`, who holds which channel. */
-export async function tellMembers(presence: PresenceTable, link: FollowingLink): Promise<void> {
-  const frames = new FrameWriter();
-  // A copy: what is said meanwhile would otherwise change what is being told.
-  const members = [...presence.states()];
-  for (let at = 0; at < members.length; at += MEMBERS_A_FRAME) {
-    if (link.backlogBytes > BACKLOG_BYTES) await link.drained();
-    sendKept(link, frames, { what: 'members', members: members.slice(at, at + MEMBERS_A_FRAME) }, []);
-  }
-}
-
-/** Tells one that follows of a channel as it is now. */
-export function tellChannel(
-  history: HistoryLog,
-  channel: string,
-  link: FollowingLink,
-  frames: FrameWriter = new FrameWriter(),
-): void {
-  const state = history.stateOf(channel);
-  if (state === null) return;
-  const { packed, ...head } = state;
-  sendKept(link, frames, { what: 'channel', ...head }, packed);
-}
-
-function sendKept(link: FollowingLink, frames: FrameWriter, head: Kept, packed: readonly Buffer[]): void {
-  const headBytes = Buffer.from(JSON.stringify(head));
-  const bytes = packed.reduce((sum, { length }) => sum + length, 0);
-  const body = frames.add('kept', 0, LENGTH_OF_HEAD_BYTES + headBytes.length + bytes);
-  body.writeUInt32LE(headBytes.length);
-  let at = LENGTH_OF_HEAD_BYTES + headBytes.copy(body, LENGTH_OF_HEAD_BYTES);
-  for (const each of packed) at += each.copy(body, at);
-  if (!link.send(frames.take())) frames.leave();
 }
 
 const NOTHING = Buffer.alloc(0);

@@ -14,7 +14,7 @@ import type { Operation, Operations } from './operations.ts';
 import { sharesBeyond } from './other-primary.ts';
 import { SHARED_FIELDS } from './primaries.ts';
 import type { Relay } from './relay.ts';
-import { tellChannel, tellHistory, tellMembers } from './relay-following.ts';
+import { tellHistory, tellMembers, tellRemoved } from './relay-telling.ts';
 import type { ServiceManager } from './service-manager.ts';
 import type { Supervisor } from './supervisor.ts';
 import type { WorkerTable } from './worker-table.ts';
@@ -115,7 +115,7 @@ export class Replacement {
       linked: config.redisUrl === '',
       onFrame: (kind, call, body) => {
         if (next.link === null) return;
-        if (kind === 'follow') void tellHistory(relay.history, next.link);
+        if (kind === 'follow') void tellHistory(relay.history, next.link, { onTurn: () => next.catchesUp() });
         else if (kind !== 'yield') relay.receive(member, kind, call, body);
         else void tellMembers(relay.presence, next.link).then(() => relay.receive(member, kind, call, NOTHING));
       },
@@ -127,7 +127,7 @@ export class Replacement {
     const { link } = next;
     if (link !== null) {
       relay.join(member, link);
-      relay.onRemoved = (channel) => tellChannel(relay.history, channel, link);
+      relay.onRemoved = (channel) => tellRemoved(relay.history, channel, link);
     }
     supervisor.passing.other.connect(next);
     supervisor.slots.shareSessions(true);

@@ -11,14 +11,16 @@ import { packedBytes, packPublications, unpackPublications } from '../../src/bro
 import { RelayLink } from '../../src/broker/relay-link.ts';
 import { createLog } from '../../src/log.ts';
 import { Relay } from '../../src/primary/relay.ts';
-import { Following, tellHistory } from '../../src/primary/relay-following.ts';
+import { Following } from '../../src/primary/relay-following.ts';
+import { tellHistory } from '../../src/primary/relay-telling.ts';
 import { linkToWorker } from '../../src/primary/worker-link.ts';
 import { Publication } from '../../src/publication.ts';
+import { waitUntil } from '../harness/wait.ts';
 
-const HISTORY_BYTES = 1024 * 1024;
+const MIB = 1024 * 1024;
 /** Most that may wait for a member of the former relay to read it. */
-const BACKLOG_BYTES = 2 * 1024 * 1024;
-const KEPT = { historySize: 1_000, historyTtlSeconds: 60 };
+const BACKLOG_BYTES = 2 * MIB;
+const KEPT = { historySize: 100_000, historyTtlSeconds: 60 };
 /** The next primary, and a worker of the former one, among the members of the former relay. */
 const NEXT = 0;
 const WORKER = 1;
@@ -39,15 +41,15 @@ function texts({ history }: Relay): string[] {
   return found;
 }
 
-async function makeTwoRelays() {
+async function makeTwoRelays(historyBytes = MIB) {
   const folder = mkdtempSync(join(tmpdir(), 'longwire-following-'));
   const path = join(folder, 'link');
   const server = createServer({ pauseOnConnect: true }).listen(path);
   await once(server, 'listening');
   const accepted = once(server, 'connection');
   const log = createLog('error', 'test', () => {});
-  const former = new Relay(log, BACKLOG_BYTES, HISTORY_BYTES);
-  const next = new Relay(log, undefined, HISTORY_BYTES);
+  const former = new Relay(log, BACKLOG_BYTES, historyBytes);
+  const next = new Relay(log, undefined, historyBytes);
   const link: RelayLink = new RelayLink(
     (onread) => connect({ path, onread }),
     (kind, call, body) => following.receive(kind, call, body),
@@ -86,6 +88,35 @@ describe('a relay that follows another one', () => {
     clearInterval(look);
     assert.ok(backlogBytes < BACKLOG_BYTES, `${backlogBytes} bytes waited`);
     assert.equal(next.history.keyStates.length, 15_000);
+    formerLink.destroy();
+  });
+
+  it('is told of a channel of 200 MiB without standing in the way of what is published to it meanwhile', async () => {
+    const { former, next, following, formerLink } = await makeTwoRelays(256 * MIB);
+    former.leave(NEXT);
+    const sent = Array.from({ length: 800 }, (_, i) => String(i).padEnd(MIB / 4));
+    for (const text of sent) publish(former, text);
+    await new Promise((resolve) => setImmediate(resolve));
+    former.join(NEXT, formerLink);
+    let state: 'telling' | 'told' = 'telling';
+    const told = following.start().then(() => {
+      state = 'told';
+    });
+    let backlogBytes = 0;
+    for (let turns = 0; state === 'telling'; turns++) {
+      backlogBytes = Math.max(backlogBytes, formerLink.backlogBytes);
+      if (turns % 16 === 0) {
+        sent.push(String(sent.length));
+        publish(former, sent.at(-1) ?? '');
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await told;
+    await waitUntil(() => next.history.offset === sent.length, 'what was published last');
+    assert.ok(sent.length > 805, `${sent.length - 800} were published meanwhile`);
+    assert.ok(backlogBytes < BACKLOG_BYTES, `${backlogBytes} bytes waited`);
+    assert.deepEqual(texts(next).map(Number), [...sent.keys()]);
+    assert.equal(next.history.bytes, former.history.bytes);
     formerLink.destroy();
   });
 

@@ -9,13 +9,8 @@ import { type FrameKind, FrameReader } from '../../src/broker/relay-frames.ts';
 import type { FramePort } from '../../src/broker/relay-link.ts';
 import { createLog } from '../../src/log.ts';
 import { Relay } from '../../src/primary/relay.ts';
-import {
-  Following,
-  type FollowingLink,
-  tellChannel,
-  tellHistory,
-  tellMembers,
-} from '../../src/primary/relay-following.ts';
+import { Following, type FollowingLink } from '../../src/primary/relay-following.ts';
+import { type TellingLink, tellHistory, tellMembers, tellRemoved } from '../../src/primary/relay-telling.ts';
 import { Publication } from '../../src/publication.ts';
 import { waitUntil } from '../harness/wait.ts';
 
@@ -24,7 +19,7 @@ const KEPT = { historySize: 4, historyTtlSeconds: 60 };
 const NEXT = 0;
 
 /** One direction: frames arrive whole and in order, a turn later, unless nobody reads. */
-class OneWay implements FollowingLink {
+class OneWay implements FollowingLink, TellingLink {
   readonly #reader: FrameReader;
   readonly #queue: Buffer[] = [];
   state: 'open' | 'closed' = 'open';
@@ -95,13 +90,14 @@ class Worker implements FramePort {
   }
 }
 
-function setup() {
+/** Pieces are of one publication, each told in a turn of its own. */
+function setup(historyBytes = 1_000_000) {
   const log = createLog('error', 'test', () => {});
-  const former = new Relay(log, undefined, 1_000_000);
-  const next = new Relay(log, undefined, 1_000_000);
+  const former = new Relay(log, undefined, historyBytes);
+  const next = new Relay(log, undefined, historyBytes);
   const toNext = new OneWay((kind, call, body) => following.receive(kind, call, body));
   const toFormer = new OneWay((kind, call, body) => {
-    if (kind === 'follow') void tellHistory(former.history, toNext);
+    if (kind === 'follow') void tellHistory(former.history, toNext, { pieceBytes: 1, turnBytes: 1 });
     else if (kind !== 'yield') former.receive(NEXT, kind, call, body);
     else void tellMembers(former.presence, toNext).then(() => former.receive(NEXT, kind, call, Buffer.alloc(0)));
   });
@@ -115,7 +111,7 @@ function setup() {
 
 function connect({ former, toNext }: ReturnType<typeof setup>): void {
   former.join(NEXT, toNext);
-  former.onRemoved = (channel) => tellChannel(former.history, channel, toNext);
+  former.onRemoved = (channel) => tellRemoved(former.history, channel, toNext);
 }
 
 let calls = 0;
@@ -190,6 +186,47 @@ describe('a relay that follows another', () => {
         assert.equal(next.history.epoch, former.history.epoch);
       }),
       { numRuns: 100 },
+    );
+  });
+
+  it('never tells that nothing was missed where something was, whatever is forgotten while it catches up', async () => {
+    const step = fc.record({
+      what: fc.constantFrom('publish', 'publish', 'publish', 'turn', 'remove'),
+      channel: fc.constantFrom(...CHANNELS),
+      bytes: fc.nat(300),
+    });
+    const steps = fc.array(step, { maxLength: 16 });
+    await fc.assert(
+      fc.asyncProperty(steps, steps, fc.nat(30), async (early, late, since) => {
+        const rig = setup(1_200);
+        const { former, next, following } = rig;
+        const offsets = new Map<string, number[]>(CHANNELS.map((channel) => [channel, []]));
+        const run = async (steps: typeof early): Promise<void> => {
+          for (const { what, channel, bytes } of steps) {
+            if (what === 'turn') await new Promise((resolve) => setImmediate(resolve));
+            else if (what === 'remove') remove(former, channel);
+            else {
+              publish(former, channel, 'x'.repeat(bytes));
+              offsets.get(channel)?.push(former.history.offset);
+            }
+          }
+        };
+        await run(early);
+        connect(rig);
+        const caughtUp = following.start();
+        await run(late);
+        await caughtUp;
+        await settled(rig);
+        assert.equal(next.history.offset, former.history.offset);
+        assert.ok(next.history.bytes <= 1_200, `${next.history.bytes} bytes are kept`);
+        for (const [channel, all] of offsets) {
+          const { top, floor, packed } = next.history.read(channel, since, 1_000, false);
+          const owed = all.filter((offset) => offset > since);
+          if (since >= top) assert.deepEqual(owed, []);
+          else if (since >= floor) assert.equal(packed.length, owed.length);
+        }
+      }),
+      { numRuns: 300 },
     );
   });
 
