@@ -330,7 +330,7 @@ describe('Redis that is not there at the start', () => {
 
 describe('a worker that does not read for long', () => {
   it('is cut off by Redis at its output buffer limit, and tells the gap before what comes next', async () => {
-    const redis = await startRedis({ arguments: ['--client-output-buffer-limit', 'pubsub 1mb 0 0'] });
+    const redis = await startRedis({ arguments: ['--client-output-buffer-limit', 'pubsub', '1mb', '0', '0'] });
     const workers = await TestWorkers.start(1, { redis: { url: redis.url, prefix: 'push:' } });
     const client = new Redis(redis.url);
     try {

@@ -10,6 +10,7 @@ import { Redis } from 'ioredis';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { HISTORY_STREAMS, HISTORY_TRANSPORTS, HistoryClient } from '../harness/history-client.ts';
 import { type RedisServer, startRedis } from '../harness/redis.ts';
+import { publishAsBackend } from '../harness/redis-server.ts';
 import { waitUntil } from '../harness/wait.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'longwire-losses-'));
@@ -56,9 +57,7 @@ describe('what the gateway itself has missed', () => {
     return clients;
   }
 
-  /** As any backend would, not through the gateway. */
-  const publish = (channel: string, data: string) =>
-    backend.call('FCALL', 'longwire_publish', 0, 'push:', channel, data);
+  const publish = (channel: string, data: string) => publishAsBackend(backend, ['push:', channel, data]);
 
   async function cutSubscription(): Promise<void> {
     const list = String(await backend.client('LIST'));
@@ -98,7 +97,6 @@ describe('what the gateway itself has missed', () => {
     await open('chat:a');
     await publish('chat:a', '1');
     for (const client of clients) await client.data(1);
-    await backend.call('CLIENT', 'PAUSE', '1', 'WRITE');
     await cutSubscription();
     await publish('chat:a', '2');
     for (const client of clients) assert.deepEqual(await client.data(2), ['1', '2']);
@@ -133,7 +131,7 @@ describe('what the gateway itself has missed', () => {
   });
 
   it('is caught up when the worker hung until Redis cut it off, and it never claims to be well meanwhile', async () => {
-    await start(['--client-output-buffer-limit', 'pubsub 1mb 0 0']);
+    await start(['--client-output-buffer-limit', 'pubsub', '1mb', '0', '0']);
     await open('chat:a');
     // It comes all at once, which is more than a mailbox holds.
     for (const client of clients) if (client.poller !== null) client.close();

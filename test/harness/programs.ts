@@ -4,6 +4,7 @@
 // dependency of the product, which runs with Node alone.
 
 import { spawnSync } from 'node:child_process';
+import { REDIS_SERVER } from './redis-server.ts';
 
 interface Program {
   command: string;
@@ -22,7 +23,7 @@ const WELCOME: Program[] = [
 ];
 
 const PROGRAMS: Program[] = [
-  { command: 'redis-server', version: ['--version'], package: 'redis-server' },
+  { command: REDIS_SERVER, version: ['--version'], package: 'redis-server' },
   { command: 'openssl', version: ['version'], package: 'openssl' },
 ];
 

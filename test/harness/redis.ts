@@ -11,6 +11,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { REDIS_SERVER } from './redis-server.ts';
 
 const START_DEADLINE_MS = 10_000;
 
@@ -19,7 +20,7 @@ export interface RedisServerOptions {
   password?: string;
   /** PEM files; with them the server speaks TLS only, and `url` begins with `rediss://`. */
   tls?: { cert: string; key: string; ca: string };
-  /** Further lines of redis.conf, as arguments: `['--client-output-buffer-limit', 'pubsub 1mb 0 0']`. */
+  /** Further lines of redis.conf, as arguments: `['--appendonly', 'yes']`. */
   arguments?: string[];
 }
 
@@ -122,14 +123,14 @@ function serverArguments(port: number, folder: string, path: string, options: Re
 
 /** Runs redis-server until it says that it is ready; its log is the error's text when it never does. */
 function launch(args: string[]): Promise<ChildProcess> {
-  const server = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const server = spawn(REDIS_SERVER, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   return new Promise((resolve, reject) => {
     let output = '';
     const timer = setTimeout(() => fail('did not become ready in time'), START_DEADLINE_MS);
     const fail = (why: string): void => {
       clearTimeout(timer);
       server.kill('SIGKILL');
-      reject(new Error(`redis-server ${why}\n${output}`));
+      reject(new Error(`${REDIS_SERVER} ${why}\n${output}`));
     };
     const read = (chunk: Buffer): void => {
       if (output.length < 65_536) output += chunk.toString();
