@@ -46,6 +46,10 @@ export type Taken = readonly (Position | null)[];
 export interface HistoryQuery {
   /** Publications behind this offset; reversed, before it. 0 for all. */
   since: number;
+  /**
+   * Infinity for all. Where those do not fit into an answer, the newest are told, with a floor that says so; of fewer that were
+   * asked for, and reversed, those that come first.
+   */
   limit: number;
   /** Newest first. */
   reverse: boolean;

@@ -26,6 +26,10 @@ local PAST_EPOCHS = 16
 local MARKS = 8
 -- The clock is read at each so many offsets: a busy history notes the time often enough, and a slow one has few to note.
 local CLOCK_EVERY = 16
+-- What an entry counts beyond its fields: Redis is busy with it for as long as with so many bytes.
+local ENTRY_BYTES = 1000
+-- Read from a log at a time: what is read and does not fit any more is read in vain.
+local ENTRIES_AT_A_TIME = 16
 
 -- Whether `states` outlives a call.
 local LASTING = redis.register_function ~= nil
@@ -306,35 +310,68 @@ local function bounds(prefix, state, channel)
   return top, first and tonumber(first[2][2]) or top, log
 end
 
--- prefix, channel, offset to begin behind, most entries, `reverse` or nothing → state, top, floor, entries
-local function history(_, args)
-  local prefix, channel, since, limit = args[1], args[2], tonumber(args[3]), tonumber(args[4])
-  local state = current(prefix)
-  local top, floor, log = bounds(prefix, state, channel)
-  local entries = {}
-  if limit > 0 and args[5] == 'reverse' then
-    -- Down from the offset before the one given; from the newest where none is.
-    local from = since > 0 and tostring(since - 1) or '+'
-    entries = redis.call('XREVRANGE', log, from, '-', 'COUNT', limit)
-  elseif limit > 0 then
-    entries = redis.call('XRANGE', log, tostring(since + 1), '+', 'COUNT', limit)
-  end
-  return { described(state), top, floor, entries }
+local function bytes_of(entry)
+  local bytes = ENTRY_BYTES
+  for _, each in ipairs(entry[2]) do bytes = bytes + #each end
+  return bytes
 end
 
--- prefix, offset, channels … → state, and for each channel with something behind that offset: its place in the list, its
--- floor, entries
-local function missed(_, args)
-  local prefix, since = args[1], tonumber(args[2])
+-- Entries of a log with offsets from `from` on, downwards or upwards to `to`: at most `limit` and `bytes` of them, though always one.
+-- Returns them, what they have, and whether there are more. What is read at a time follows from what has been, since one may have
+-- some bytes and the next a megabyte.
+local function page(log, downwards, from, to, limit, bytes)
+  local entries, size, at_a_time = {}, 0, 1
+  while #entries < limit do
+    local found = redis.call(downwards and 'XREVRANGE' or 'XRANGE', log, from, to, 'COUNT', at_a_time)
+    for _, entry in ipairs(found) do
+      local more = bytes_of(entry)
+      if size + more > bytes and #entries > 0 then return entries, size, 1 end
+      table.insert(entries, entry)
+      size = size + more
+    end
+    if #found < at_a_time then return entries, size, 0 end
+    local last = tonumber(string.match(found[#found][1], '^%d+'))
+    from = string.format('%.0f', downwards and last - 1 or last + 1)
+    local fits = math.floor((bytes - size) * #entries / size)
+    at_a_time = math.max(1, math.min(ENTRIES_AT_A_TIME, fits, limit - #entries))
+  end
+  return entries, size, 1
+end
+
+-- prefix, channel, offset to begin behind, offset to end before or 0, most entries, most bytes, `newest` or `oldest` for which of them
+-- come first → state, top, floor, entries, 1 where there are more
+local function history(_, args)
+  local prefix, channel, behind, before = args[1], args[2], tonumber(args[3]), tonumber(args[4])
+  local limit, bytes = tonumber(args[5]), tonumber(args[6])
   local state = current(prefix)
-  local found = {}
-  for i = 3, #args do
+  local top, floor, log = bounds(prefix, state, channel)
+  local first, last = string.format('%.0f', behind + 1), before > 0 and string.format('%.0f', before - 1) or '+'
+  local entries, _, more
+  if args[7] == 'newest' then
+    entries, _, more = page(log, true, last, first, limit, bytes)
+  else
+    entries, _, more = page(log, false, first, last, limit, bytes)
+  end
+  return { described(state), top, floor, entries, more }
+end
+
+-- prefix, offset, most bytes, channels … → state, for each channel with something behind that offset: its place in the list, its
+-- floor, entries, the newest first, 1 where there are more; and how many channels were looked at before there were enough bytes
+local function missed(_, args)
+  local prefix, since, room = args[1], tonumber(args[2]), tonumber(args[3])
+  local state = current(prefix)
+  local found, looked = {}, 0
+  for i = 4, #args do
+    if room <= 0 then break end
     local top, floor, log = bounds(prefix, state, args[i])
     if top > since then
-      table.insert(found, { i - 3, floor, redis.call('XRANGE', log, tostring(since + 1), '+') })
+      local entries, size, more = page(log, true, '+', string.format('%.0f', since + 1), math.huge, room)
+      table.insert(found, { looked, floor, entries, more })
+      room = room - size
     end
+    looked = looked + 1
   end
-  return { described(state), found }
+  return { described(state), found, looked }
 end
 
 -- Forgets the publications of a channel, not how far they went: who has not seen them all has a gap.

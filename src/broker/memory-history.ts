@@ -12,7 +12,13 @@ export class MemoryHistory implements HistoryStore {
   }
 
   async read(channel: string, query: HistoryQuery): Promise<ChannelHistory> {
-    const { head, publications } = await this.#questions.ask({ what: 'read', channel, ...query });
+    const { head, publications } = await this.#questions.ask({
+      what: 'read',
+      channel,
+      ...query,
+      // JSON has no Infinity.
+      limit: Math.min(query.limit, Number.MAX_SAFE_INTEGER),
+    });
     const { top = 0, floor = 0 } = head.channels[0] ?? {};
     return { state: stateOf(head), top, floor, publications };
   }

@@ -1,5 +1,5 @@
 // The history in Redis as a worker uses it: the functions of longwire.lua, loaded where they are missing or others, and
-// called. What they promise is said there. Where the server knows no functions (Redis before 7, and some that are hosted) the same
+// called; reading is redis-reading.ts. What they promise is said there. Where the server knows no functions (Redis before 7, and some that are hosted) the same
 // file is one script, by EVALSHA, with the function's name before its arguments (docs/adr/0027).
 //
 // `connect` is called once for each connection to Redis, before anything is published or subscribed on it: it brings the
@@ -13,14 +13,13 @@ import type { Namespaces } from '../../config/namespaces.ts';
 import { LongwireError } from '../errors.ts';
 import type { ChannelHistory, HistoryState } from '../history.ts';
 import type { Position } from '../position.ts';
-import { Publication } from '../publication.ts';
+import type { Publication } from '../publication.ts';
 import type { HistoryQuery, Missed } from './broker.ts';
 import { hasLostLibrary, isUnknownCommand, Refusal } from './redis-errors.ts';
+import { readHistory, readMissed, stateOf } from './redis-reading.ts';
 
 /** Beside the compiled tree, since it is Redis that reads it: longwire.lua. */
 const SOURCE = new URL('../../../src/broker/longwire.lua', import.meta.url);
-
-type Reply = Buffer | number | null | Reply[];
 
 export class RedisHistory {
   readonly #client: Redis;
@@ -85,27 +84,12 @@ export class RedisHistory {
     pipeline.call(command, ...named, this.#prefix, ...args);
   }
 
-  async read(channel: string, { since, limit, reverse }: HistoryQuery): Promise<ChannelHistory> {
-    const args = [channel, since, limit, ...(reverse ? ['reverse'] : [])];
-    const [state, top, floor, entries] = (await this.#call('longwire_history', ...args)) as [
-      Reply,
-      number,
-      number,
-      Reply[],
-    ];
-    const read = stateOf(state);
-    return { state: read, top, floor, publications: entries.map((entry) => publicationOf(channel, read.epoch, entry)) };
+  read(channel: string, query: HistoryQuery): Promise<ChannelHistory> {
+    return readHistory(this.#call, channel, query);
   }
 
-  async missed(offset: number, channels: readonly string[]): Promise<Missed> {
-    const [given, found] = (await this.#call('longwire_missed', offset, ...channels)) as [Reply, Reply[]];
-    const state = stateOf(given);
-    const missed = found.map((each) => {
-      const [index, floor, entries] = each as [number, number, Reply[]];
-      const channel = channels[index] as string;
-      return { channel, floor, publications: entries.map((entry) => publicationOf(channel, state.epoch, entry)) };
-    });
-    return { state, channels: missed };
+  missed(offset: number, channels: readonly string[]): Promise<Missed> {
+    return readMissed(this.#call, offset, channels);
   }
 
   async mark(): Promise<void> {
@@ -118,14 +102,14 @@ export class RedisHistory {
 
   async #connected(): Promise<HistoryState | null> {
     const sha = this.#by === 'script' ? [this.#sha] : [];
-    const [version, state] = (await this.#call('longwire_connect', this.#options, ...sha)) as [Buffer, Reply];
+    const [version, state] = (await this.#call('longwire_connect', this.#options, ...sha)) as [Buffer, unknown];
     return String(version) === this.#version ? stateOf(state) : null;
   }
 
-  async #call(name: string, ...args: (string | number)[]): Promise<unknown> {
+  readonly #call = (name: string, ...args: (string | number)[]): Promise<unknown> => {
     const [command, ...named] = this.#named(name);
     return this.#client.callBuffer(command, ...named, this.#prefix, ...args);
-  }
+  };
 
   /** The command, and what stands before a function's arguments. */
   #named(name: string): [command: string, ...(string | number)[]] {
@@ -156,21 +140,4 @@ function optionsJson(namespaces: Namespaces, payloadLimitBytes: number, position
     named: Object.fromEntries(named),
     top: positionSeconds,
   });
-}
-
-function stateOf(reply: Reply): HistoryState {
-  const [epoch, offset, pairs] = reply as [Buffer, number, (Buffer | number)[]];
-  const past = new Map<string, number>();
-  for (let i = 0; i + 1 < pairs.length; i += 2) past.set(String(pairs[i]), Number(pairs[i + 1]));
-  return { epoch: String(epoch), offset, past };
-}
-
-/** From an entry of a stream: [id, [name, value, …]]. */
-function publicationOf(channel: string, epoch: string, entry: Reply): Publication {
-  const [id, fields] = entry as [Buffer, Buffer[]];
-  const values = new Map<string, Buffer>();
-  for (let i = 0; i + 1 < fields.length; i += 2) values.set(String(fields[i]), fields[i + 1] as Buffer);
-  const text = (name: string): string | null => values.get(name)?.toString() ?? null;
-  const publication = new Publication(channel, values.get('d') ?? Buffer.alloc(0), text('e'), text('i'));
-  return publication.place(epoch, Number.parseInt(String(id), 10), Number(text('p')));
 }

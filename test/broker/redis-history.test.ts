@@ -1,17 +1,20 @@
 // The history in Redis on a real server: what longwire.lua keeps, trims and forgets, and what positions are worth after each
-// way in which Redis can lose something. Once by functions, and once by the script, on a server whose operator has taken FUNCTION and
-// FCALL away: it answers as Redis before 7 does.
+// way in which Redis can lose something. By functions, where the server has them, and by the script, on a server whose operator has taken
+// FUNCTION and FCALL away: it answers as Redis before 7 does.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Redis } from 'ioredis';
 import { parseNamespaces } from '../../config/parse-namespaces.ts';
+import type { HistoryQuery } from '../../src/broker/broker.ts';
 import { RedisBroker } from '../../src/broker/redis.ts';
+import { CHANNEL_BYTES, PAGE_BYTES, readHistory } from '../../src/broker/redis-reading.ts';
 import { MARK_CHANNEL } from '../../src/channel.ts';
 import { type ChannelHistory, missedSince } from '../../src/history.ts';
 import type { Position } from '../../src/position.ts';
 import { Publication } from '../../src/publication.ts';
 import { startRedis } from '../harness/redis.ts';
+import { hasFunctions, publishAsBackend } from '../harness/redis-server.ts';
 import { waitUntil } from '../harness/wait.ts';
 import { NASTY_PAYLOADS } from './conformance.ts';
 import { logLines } from './log-lines.ts';
@@ -22,9 +25,11 @@ const NAMESPACES = JSON.stringify({
     chat: { history_size: 5, history_ttl_seconds: 60 },
     brief: { history_size: 5, history_ttl_seconds: 1 },
     small: { history_size: 5, history_ttl_seconds: 60, payload_limit_bytes: 10 },
+    large: { history_size: 100, history_ttl_seconds: 60 },
+    rolling: { history_size: 30, history_ttl_seconds: 60 },
   },
 });
-const ALL = { since: 0, limit: 100, reverse: false };
+const ALL: HistoryQuery = { since: 0, limit: Number.POSITIVE_INFINITY, reverse: false };
 
 /** Keeps the publications themselves, places and all. */
 class Keeper extends Recorder {
@@ -38,7 +43,8 @@ class Keeper extends Recorder {
 
 type By = 'functions' | 'script';
 
-const NO_FUNCTIONS = ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', ''];
+const NO_FUNCTIONS = hasFunctions() ? ['--rename-command', 'FUNCTION', '', '--rename-command', 'FCALL', ''] : [];
+const WAYS: readonly By[] = hasFunctions() ? ['functions', 'script'] : ['script'];
 
 async function open(by: By, options: string[] = [], historyPositionSeconds = 86_400) {
   const redis = await startRedis({ arguments: by === 'script' ? [...NO_FUNCTIONS, ...options] : options });
@@ -57,12 +63,7 @@ async function open(by: By, options: string[] = [], historyPositionSeconds = 86_
   await waitUntil(() => recorder.kept[0]?.channel === MARK_CHANNEL, 'the mark that follows the subscription');
   const client = new Redis(redis.url, { retryStrategy: () => 20 });
   client.on('error', () => {});
-  /** As a backend publishes. */
-  const call = async (...args: string[]): Promise<unknown> => {
-    if (by === 'functions') return client.fcall('longwire_publish', 0, ...args);
-    const sha = (await client.hget('push::history', 'script')) ?? assert.fail('nobody tells the sha of the script');
-    return client.evalsha(sha, 0, 'longwire_publish', ...args);
-  };
+  const call = (...args: string[]): Promise<unknown> => publishAsBackend(client, args, by);
   return { redis, broker, recorder, client, make, call };
 }
 
@@ -94,7 +95,7 @@ async function missed(opened: Opened, channel: string, position: Position): Prom
   return texts(missedSince(await read(opened, channel), position));
 }
 
-for (const by of ['functions', 'script'] as const) {
+for (const by of WAYS) {
   describe(`history in Redis by ${by}`, () => {
     let opened: Opened;
     before(async () => {
@@ -231,6 +232,104 @@ for (const by of ['functions', 'script'] as const) {
           ['chat:m2', ['b']],
         ],
       );
+    });
+
+    it('is read in pages, so that no answer holds Redis up for long, and of what is too much tells the newest', async () => {
+      const payload = Buffer.alloc(256 * 1024, 'x');
+      const calls = async (): Promise<number> => {
+        const stats = await opened.client.info('commandstats');
+        return Number(/cmdstat_(?:fcall|evalsha):calls=(\d+)/.exec(stats)?.[1] ?? 0);
+      };
+      const positions: Position[] = [];
+      for (let i = 0; i < 70; i++) {
+        const [position] = await opened.broker.publish([new Publication('large:a', payload)]);
+        positions.push(position ?? assert.fail('it has no position'));
+      }
+      const offsets = (publications: readonly Publication[]) => publications.map(({ offset }) => offset);
+      const all = positions.map(({ offset }) => offset);
+      const before = await calls();
+      const history = await read(opened, 'large:a');
+      const pages = (await calls()) - before;
+      const fit = history.publications.length;
+      assert.ok(
+        fit * payload.length <= CHANNEL_BYTES && (fit + 1) * payload.length > CHANNEL_BYTES - PAGE_BYTES,
+        `${fit}`,
+      );
+      assert.ok(pages >= (fit * payload.length) / PAGE_BYTES, `${pages} pages`);
+      assert.deepEqual(offsets(history.publications), all.slice(-fit));
+      assert.equal(history.floor, all.at(-fit - 1));
+      assert.ok(history.publications.every((each) => each.payload.equals(payload)));
+      assert.equal(missedSince(history, positions[69 - fit] as Position)?.length, fit);
+      assert.equal(missedSince(history, positions[68 - fit] as Position), null);
+
+      const store = opened.broker.history ?? assert.fail();
+      const page = (query: Partial<HistoryQuery>) => store.read('large:a', { ...ALL, ...query });
+      assert.deepEqual(offsets((await page({ limit: 30 })).publications), all.slice(0, 30));
+      assert.deepEqual(offsets((await page({ limit: 70 })).publications), all.slice(0, fit));
+      assert.deepEqual(offsets((await page({ since: all[10] ?? 0, limit: 7 })).publications), all.slice(11, 18));
+      assert.deepEqual(offsets((await page({ limit: 9, reverse: true })).publications), all.slice(-9).reverse());
+      assert.deepEqual(
+        offsets((await page({ since: all[9] ?? 0, reverse: true })).publications),
+        all.slice(0, 9).reverse(),
+      );
+    });
+
+    it('finds what many channels have missed although no answer could hold it, and tells what is too much as gone', async () => {
+      const start = await last(opened, 'chat:start', 'x');
+      const payload = Buffer.alloc(512 * 1024, 'y');
+      const channels = ['large:0', 'large:1', 'large:2', 'large:3', 'large:4'];
+      const published = new Map<string, number[]>();
+      for (const channel of channels) {
+        const taken: number[] = [];
+        for (let i = 0; i < (channel === 'large:4' ? 40 : 20); i++) {
+          const [position] = await opened.broker.publish([new Publication(channel, payload)]);
+          taken.push(position?.offset ?? 0);
+        }
+        published.set(channel, taken);
+      }
+      const store = opened.broker.history ?? assert.fail();
+      const { channels: found } = await store.missed(start.offset, ['chat:none', ...channels, 'chat:nothing']);
+      assert.deepEqual(
+        found.map(({ channel }) => channel),
+        channels,
+      );
+      for (const { channel, floor, publications } of found) {
+        const expected = published.get(channel) ?? [];
+        const fit = channel === 'large:4' ? publications.length : 20;
+        assert.deepEqual(
+          publications.map(({ offset }) => offset),
+          expected.slice(-fit),
+        );
+        assert.equal(floor > start.offset, channel === 'large:4');
+      }
+      assert.ok((found[4]?.publications.length ?? 0) >= 28);
+    });
+
+    it('is one whole piece although it is published to and trimmed between any two of its pages', async () => {
+      const payload = Buffer.alloc(200 * 1024, 'z');
+      const publishSome = async (count: number): Promise<void> => {
+        for (let i = 0; i < count; i++) await opened.broker.publish([new Publication('rolling:a', payload)]);
+      };
+      await publishSome(30);
+      const sha = (await opened.client.hget('push::history', 'script')) ?? '';
+      for (const between of [1, 7, 30]) {
+        for (const limit of [Number.POSITIVE_INFINITY, 29]) {
+          let pages = 0;
+          const call = async (name: string, ...args: (string | number)[]): Promise<unknown> => {
+            if (pages++ > 0) await publishSome(between);
+            return by === 'functions'
+              ? opened.client.callBuffer('FCALL', name, 0, 'push:', ...args)
+              : opened.client.callBuffer('EVALSHA', sha, 0, name, 'push:', ...args);
+          };
+          const { publications, floor, top } = await readHistory(call, 'rolling:a', { ...ALL, limit });
+          assert.ok(pages > 1, `${pages} pages`);
+          assert.ok(publications.length > 0);
+          for (const [i, { previous }] of publications.entries()) {
+            assert.equal(previous, i === 0 ? floor : publications[i - 1]?.offset);
+          }
+          if (limit > 29) assert.equal(publications.at(-1)?.offset, top);
+        }
+      }
     });
 
     it('begins another epoch when Redis is flushed beneath us, and no former position is good', async () => {

@@ -18,11 +18,10 @@ export async function history(gateway: Gateway, params: Params): Promise<object>
   const channel = checkedChannel(params.channel);
   const { limit, reverse, since } = readQuery(params);
   const store = storeOf(gateway, channel);
-  const most = gateway.namespaces.of(channel).historySize;
   // Whether a position is still good depends on the offsets alone, so the publications need not all be read for it.
   const read = await store.read(channel, {
     since: since?.offset ?? 0,
-    limit: limit < 0 ? most : Math.min(limit, most),
+    limit: limit < 0 ? Number.POSITIVE_INFINITY : limit,
     reverse,
   });
   if (since !== null && (reverse ? !isKnownPosition(read.state, since) : missedSince(read, since) === null)) {

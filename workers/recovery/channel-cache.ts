@@ -18,7 +18,7 @@ import type { Publication } from '../../src/publication.ts';
 const ROOM_BYTES = 64 * 1024 * 1024;
 /** Longer than a crowd that reads well holds what it was given; less than a client waits for a sign of life. */
 const ROOM_WAIT_MS = 10_000;
-/** Enough that Redis always has the next question; answers may be large (READ_LIMIT_BYTES). */
+/** Enough that Redis always has the next question; what one comes to may be large (CHANNEL_BYTES in redis-reading.ts). */
 export const READS_AT_ONCE = 8;
 const UNUSED_MS = 5_000;
 /** What expires in the broker meanwhile is given for so much longer at most. */
@@ -212,7 +212,7 @@ export class ChannelCache {
     const reading =
       store === null
         ? Promise.reject(new LongwireError('unavailable', 'there is no history'))
-        : store.read(channel, { since: 0, limit: size, reverse: false });
+        : store.read(channel, { since: 0, limit: Number.POSITIVE_INFINITY, reverse: false });
     reading.then(
       (history) => {
         this.#asked.delete(channel);
