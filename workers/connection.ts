@@ -114,7 +114,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   /** Is served again, here as a new place or because the move was called off: gets what was kept back first. */
   goOn(heartbeatMs: number): void {
     if (this.state !== 'moving') return;
-    const publications = this.gateway.keptBack.end(this);
+    const { publications, farewell } = this.gateway.keptBack.end(this);
     this.state = 'open';
     this.gateway.wheel.schedule(this, heartbeatMs);
     if (publications === null) {
@@ -123,8 +123,9 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     }
     // Channels whose crowds are served in slices may have brought theirs later.
     for (const publication of [...publications].sort((a, b) => a.order - b.order)) this.deliver(publication);
+    if (farewell !== null) this.disconnect(farewell);
     // The drain has begun without it.
-    if (this.gateway.draining) this.finish('drained');
+    else if (this.gateway.draining) this.finish('drained');
   }
 
   private hold(channels: string | readonly string[]): void {
@@ -308,11 +309,11 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     this.close('slow-consumer');
   }
 
-  disconnect(farewell: Farewell): boolean {
+  disconnect(farewell: Farewell): void {
     const { encoding } = this;
-    if (this.state === 'moving') return false;
-    if (encoding !== null && encoding.transport !== 'poll') this.finish('disconnected', encoding.farewell(farewell));
-    return true;
+    if (this.state === 'moving') this.gateway.keptBack.dismiss(this, farewell);
+    else if (encoding !== null && encoding.transport !== 'poll')
+      this.finish('disconnected', encoding.farewell(farewell));
   }
 
   /** Gives a frame to the wire, or closes a connection whose outbox has no room for it (false). */

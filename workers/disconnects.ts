@@ -2,10 +2,10 @@
 // client by its id, or all who say that they are one user.
 //
 // The order goes through the broker, on COMMAND_CHANNEL, to all workers of all machines, each of which obeys it for its own
-// connections and poll sessions. One that is on its way to another worker cannot be closed just then and is looked for again, here
-// and there.
+// connections and poll sessions: those that are there at its place in the broker's order, and nobody who comes later. One that is on its
+// way from one worker to another is there in both, and is closed by the one that goes on with it (moving/kept-back.ts).
 //
-// Bound: RETRIES looks for those that move. Cost: nothing until one comes.
+// Cost: nothing until one comes.
 
 import type { Farewell } from './encoding.ts';
 import type { Hub, Subscriber } from './hub.ts';
@@ -28,20 +28,12 @@ export interface Holders {
   readonly presence: { readonly identities: Identities };
 }
 
-const RETRIES = 5;
-const RETRY_MS = 500;
-
 export function encodeOrder(order: DisconnectOrder): Buffer {
   return Buffer.from(JSON.stringify({ disconnect: order }));
 }
 
 export function obey(holders: Holders, order: DisconnectOrder): void {
-  closeAll(holders, order, RETRIES);
-}
-
-function closeAll(holders: Holders, order: DisconnectOrder, retries: number): void {
-  const left = find(holders, order).filter((subscriber) => subscriber.disconnect?.(order) === false);
-  if (left.length > 0 && retries > 0) setTimeout(() => closeAll(holders, order, retries - 1), RETRY_MS).unref();
+  for (const subscriber of find(holders, order)) subscriber.disconnect?.(order);
 }
 
 function find({ hub, presence }: Holders, { channel, client, user, except = [] }: DisconnectOrder): Subscriber[] {

@@ -22,8 +22,8 @@ import type { Farewell } from './encoding.ts';
 /** Whoever holds a channel. Told synchronously; must not throw, and may unsubscribe anybody while being told. */
 export interface Subscriber {
   deliver(publication: Publication): void;
-  /** Closes it, as the backend asks; false when that cannot be done just now. Not there where it cannot be closed at all. */
-  disconnect?(farewell: Farewell): boolean;
+  /** Closes it, as the backend asks. Not there where it cannot be closed at all. */
+  disconnect?(farewell: Farewell): void;
   /** Reads what `deliver` will read, so that it is in the cache by then: see `Hub.warm`. What it returns says nothing. */
   warm(): number;
 }

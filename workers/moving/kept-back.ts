@@ -1,7 +1,8 @@
 // Kept back: publications for connections that move, on both sides, until one of the two serves them again.
 //
 // Whoever is set out at a fence is still delivered what came before it, which may be under way in slices, and gets kept what
-// comes after. So each entry knows the fence's place in the order. Publications are shared, not copied.
+// comes after. So each entry knows the fence's place in the order. Publications are shared, not copied. When the backend asks that one of
+// them be closed, that is kept back too: whichever side serves it again closes it then, and nobody else.
 //
 // Bound: `KEPT_LIMIT_BYTES` of payload for all connections of the worker together, and `ENTRY_BYTES` a place in a list. A connection
 // that the bound is passed for loses what was kept for it, and is closed with its transport's hint when it is served again.
@@ -9,6 +10,7 @@
 // Cost: an entry and an array a moving connection; nothing for all others.
 
 import type { Publication } from '../../src/publication.ts';
+import type { Farewell } from '../encoding.ts';
 import type { Subscriber } from '../hub.ts';
 
 /** What 16 subscribers may have in their outboxes; a batch of 64 waits for 20 to 100 ms. */
@@ -20,6 +22,8 @@ interface Kept {
   readonly order: number;
   /** Null once there were too many. */
   publications: Publication[] | null;
+  /** With which it is to be closed; null for not at all. */
+  farewell: Farewell | null;
 }
 
 export class KeptBack {
@@ -34,14 +38,20 @@ export class KeptBack {
   }
 
   begin(subscriber: Subscriber, order: number): void {
-    this.kept.set(subscriber, { order, publications: [] });
+    this.kept.set(subscriber, { order, publications: [], farewell: null });
+  }
+
+  /** The backend has asked that it be closed: nothing more is kept for it. */
+  dismiss(subscriber: Subscriber, farewell: Farewell): void {
+    const kept = this.kept.get(subscriber);
+    if (kept !== undefined) kept.farewell = farewell;
   }
 
   /** Keeps it, or says false: it came before the fence, and is to be delivered. */
   keep(subscriber: Subscriber, publication: Publication): boolean {
     const kept = this.kept.get(subscriber);
     if (kept === undefined || publication.order <= kept.order) return false;
-    if (kept.publications === null) return true;
+    if (kept.publications === null || kept.farewell !== null) return true;
     const shares = this.shares.get(publication) ?? 0;
     const bytes = ENTRY_BYTES + (shares === 0 ? publication.payload.length : 0);
     if (this.bytes + bytes > KEPT_LIMIT_BYTES) {
@@ -56,13 +66,13 @@ export class KeptBack {
     return true;
   }
 
-  /** Ends keeping: what was kept, in order, or null when that was too much. */
-  end(subscriber: Subscriber): readonly Publication[] | null {
+  /** Ends keeping: what was kept. */
+  end(subscriber: Subscriber): Readonly<Kept> {
     const kept = this.kept.get(subscriber);
     if (kept === undefined) return NONE;
     this.kept.delete(subscriber);
     if (kept.publications !== null) this.letGo(kept.publications);
-    return kept.publications;
+    return kept;
   }
 
   private letGo(publications: readonly Publication[]): void {
@@ -79,4 +89,4 @@ export class KeptBack {
   }
 }
 
-const NONE: readonly Publication[] = [];
+const NONE: Readonly<Kept> = { order: 0, publications: [], farewell: null };

@@ -65,12 +65,11 @@ export class PollSubscriber implements Holder, Ordered {
     return 0;
   }
 
-  disconnect(farewell: Farewell): boolean {
+  disconnect(farewell: Farewell): void {
     const { holder } = this;
-    if (this.onItsWay) return false;
-    if (holder instanceof PollSession) holder.polls.dismiss(holder, farewell);
+    if (this.onItsWay) this.polls.keptBack.dismiss(this, farewell);
+    else if (holder instanceof PollSession) holder.polls.dismiss(holder, farewell);
     else holder.dismiss(farewell);
-    return true;
   }
 
   get onItsWay(): boolean {
@@ -167,10 +166,11 @@ export class PollSession implements Timed {
   /** Is here, as before or as new, and gets what was kept back; one that too much was published for has ended. */
   goOn(): void {
     if (this.state !== 'moving' && this.state !== 'expected') return;
-    const publications = this.polls.keptBack.end(this.subscriber);
+    const { publications, farewell } = this.polls.keptBack.end(this.subscriber);
     this.state = 'here';
     if (publications === null) this.polls.expire(this);
     else for (const publication of [...publications].sort((a, b) => a.order - b.order)) this.deliverNow(publication);
+    if (farewell !== null) this.subscriber.disconnect(farewell);
   }
 
   deliverNow(publication: Publication): void {

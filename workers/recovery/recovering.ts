@@ -113,8 +113,8 @@ export class Recovering implements Subscriber, Reader {
     if (this.keptBytes > this.driver.keptLimitBytes) this.client.onOverrun();
   }
 
-  disconnect(farewell: Farewell): boolean {
-    return this.client.disconnect?.(farewell) ?? true;
+  disconnect(farewell: Farewell): void {
+    this.client.disconnect?.(farewell);
   }
 
   /** These have been given to its client. */

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Config } from '../../../config/config.ts';
 import { NO_NAMESPACES } from '../../../config/namespaces.ts';
+import { COMMAND_CHANNEL } from '../../../src/channel.ts';
 import type { Cargo, Descriptor, ToPrimary, ToWorker } from '../../../src/ipc.ts';
 import { Batches } from '../../../src/primary/batches.ts';
 import { HandOvers, type Party } from '../../../src/primary/hand-overs.ts';
@@ -14,6 +15,7 @@ import { Publication } from '../../../src/publication.ts';
 import { notMovedIndex } from '../../../src/stats.ts';
 import { Admission } from '../../../workers/admission.ts';
 import { Connection } from '../../../workers/connection.ts';
+import { encodeOrder } from '../../../workers/disconnects.ts';
 import { drain } from '../../../workers/drain.ts';
 import type { Gateway } from '../../../workers/gateway.ts';
 import { ANSWERS_AT_ONCE } from '../../../workers/moving/hand-over.ts';
@@ -123,7 +125,7 @@ class Rig {
   cut: Cut = () => false;
   /** Whether publications, fences among them, come to the one and the other. */
   reaches = { giver: true, taker: true };
-  private number = 0;
+  number = 0;
 
   constructor(changes: Partial<Config> = {}) {
     this.giver = new Worker(1, this, changes);
@@ -244,6 +246,45 @@ describe('a move', () => {
     assert.equal(rig.giver.admission.heldCount, 0);
     assert.equal(rig.taker.admission.heldCount, 4);
     assert.equal(rig.taker.gateway.counters.movedIn, 4);
+  });
+
+  it('of those that the backend ends meanwhile closes them where they go on, and nobody who came later', async () => {
+    for (const calledOff of [false, true]) {
+      const rig = new Rig();
+      rig.connect(100);
+      const ended = [...rig.wires];
+      const order = encodeOrder({ channel: 'all', reason: 'over', reconnect: false });
+      let until = 0;
+      rig.cut = (word) => {
+        if (word !== 'fenced') return false;
+        if (until === 0) {
+          assert.equal(rig.giver.gateway.keptBack.size, 64);
+          rig.next();
+          until = rig.number;
+          rig.publish(COMMAND_CHANNEL, order);
+          rig.connect(1);
+          rig.connect(1, '/sse/all', rig.taker);
+        }
+        return calledOff;
+      };
+      await rig.give();
+      for (const wire of ended) {
+        const told = Buffer.concat(wire.read).toString();
+        assert.ok(told.endsWith('data: {"disconnect":{"reason":"over","reconnect":false}}\n\n'), told);
+        // A crowd that is being served is not waited for; nothing that came after the order is given.
+        const numbers = rig.numbersOf(wire);
+        assert.deepEqual(
+          numbers,
+          numbers.map((_, i) => i + 1),
+        );
+        assert.ok(numbers.length <= until);
+      }
+      for (const wire of rig.wires.slice(100)) assert.doesNotMatch(Buffer.concat(wire.read).toString(), /disconnect/);
+      const { giver, taker } = rig;
+      assert.deepEqual([giver.open.length, taker.open.length], calledOff ? [1, 1] : [0, 2]);
+      for (const { gateway } of [giver, taker]) assert.equal(gateway.keptBack.size, 0);
+      assert.equal(giver.gateway.hub.subscriptionCount + taker.gateway.hub.subscriptionCount, 2);
+    }
   });
 
   it('leaves who does not read, and takes him once he does', async () => {
@@ -510,6 +551,30 @@ describe('a poll session', () => {
     );
     assert.ok((numbers as number[]).length >= 4);
     assert.equal(rig.giver.gateway.keptBack.size + rig.taker.gateway.keptBack.size, 0);
+  });
+
+  it('that the backend ends on its way is ended where it goes on', async () => {
+    const rig = new Rig();
+    rig.connect(1, '/poll/all?timeout=0');
+    const [wire] = rig.wires;
+    assert.ok(wire !== undefined);
+    await waitUntil(() => wire.read.length > 0, 'the first answer');
+    const sid = /Longwire-Sid: (\S+)/.exec(Buffer.concat(wire.read).toString())?.[1] ?? '';
+    rig.cut = (word) => {
+      if (word === 'fenced')
+        rig.publish(COMMAND_CHANNEL, encodeOrder({ channel: 'all', reason: 'over', reconnect: true }));
+      return false;
+    };
+    await rig.give();
+    const again = new SharedWire();
+    rig.taker.admission.adopt(again)?.start();
+    again.send(get(`/poll/all?sid=${sid}&timeout=0`));
+    await waitUntil(() => again.read.length > 0, 'an answer');
+    assert.match(
+      Buffer.concat(again.read).toString(),
+      /410 Gone[\s\S]*"disconnect":\{"reason":"over","reconnect":true\}/,
+    );
+    assert.equal(rig.giver.gateway.polls.sessionCount + rig.taker.gateway.polls.sessionCount, 0);
   });
 
   it('does not come to a worker whose limit of sessions it would pass, and does not keep others from coming', async () => {
