@@ -2,6 +2,13 @@
 
 import type { Namespaces } from './namespaces.ts';
 
+/** What tokens are verified with, and by which algorithm alone. */
+export interface TokenKey {
+  readonly algorithm: 'HS256' | 'RS256' | 'ES256';
+  /** The secret, or the public key in PEM. */
+  readonly key: string;
+}
+
 export interface Config {
   /** Public port; 0 takes a free one. */
   port: number;
@@ -38,6 +45,16 @@ export interface Config {
   apiKeyMade: boolean;
   /** Whether an error of the API has a status that says so, or 200 and the error in its body alone. */
   apiErrors: 'status' | 'body';
+  /** What clients' tokens are signed with, HS256; empty for another kind of key, or no tokens. */
+  tokenHmacSecret: string;
+  /** PEM file of the public key that they are signed for, RS256 or ES256. */
+  tokenPublicKey: string;
+  /** Whether nobody is let in without a token, where there is a key. */
+  tokenRequired: 'on' | 'off';
+  /** What a token must be made out to; empty for one that names nobody. */
+  tokenAudience: string;
+  /** Either key, as it was read; null for no tokens. */
+  tokenKey: TokenKey | null;
   /** Origins whose pages may read the streams: exact origins, or `*` alone for any; empty for none but our own. */
   corsOrigins: string[];
   heartbeatSeconds: number;

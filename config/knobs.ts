@@ -14,8 +14,8 @@ import * as v from 'valibot';
 import { parseNetwork } from './address.ts';
 import type { Config } from './config.ts';
 
-/** The fields that come from the environment; `apiKeyMade` says how one of them came about, `channelOptions` is in a file. */
-export type KnobField = Exclude<keyof Config, 'apiKeyMade' | 'channelOptions'>;
+/** The fields that come from the environment; `apiKeyMade` says how one of them came about, the other two may be in files. */
+export type KnobField = Exclude<keyof Config, 'apiKeyMade' | 'channelOptions' | 'tokenKey'>;
 
 export interface Knob<Value> {
   /** Its name in the environment. */
@@ -41,7 +41,10 @@ const HOST_LIMIT_CHARACTERS = 253;
 const PATH_LIMIT_BYTES = 4095;
 /** 16 characters of base64 are 96 bits: nobody guesses that over a network. */
 const API_KEY_MIN_CHARACTERS = 16;
-const API_KEY_MAX_CHARACTERS = 512;
+const SECRET_MAX_CHARACTERS = 512;
+/** RFC 7518 §3.2: a key of HS256 is at least as long as its hash. */
+const TOKEN_SECRET_MIN_CHARACTERS = 32;
+const TOKEN_AUDIENCE_LIMIT_BYTES = 255;
 /** Each preflight walks the list. */
 const CORS_ORIGIN_LIMIT = 100;
 /** Each connection of a proxy walks the list. */
@@ -136,13 +139,13 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
   adminToken: secretKnob(
     'LONGWIRE_ADMIN_TOKEN',
     '',
-    apiKey(),
+    secret(API_KEY_MIN_CHARACTERS),
     'What commands on the admin port need as a Bearer token. Empty: none where it is on loopback, and no commands elsewhere.',
   ),
   apiKey: secretKnob(
     'LONGWIRE_API_KEY',
     '',
-    apiKey(),
+    secret(API_KEY_MIN_CHARACTERS),
     "The backend's key, sent in X-API-Key. Empty: one is made at start and printed.",
   ),
   apiErrors: knob(
@@ -150,6 +153,30 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
     'status',
     oneOf('status', 'body'),
     "Whether the API's errors have an HTTP status that says so, or 200 with the error in the body alone, as Centrifugo's. For libraries that read no body beside another status.",
+  ),
+  tokenHmacSecret: secretKnob(
+    'LONGWIRE_TOKEN_HMAC_SECRET',
+    '',
+    secret(TOKEN_SECRET_MIN_CHARACTERS),
+    "What the backend signs its clients' tokens with (JWT, HS256). Then `user` and `info` are what a token says. Empty: no tokens, or those of a key.",
+  ),
+  tokenPublicKey: knob(
+    'LONGWIRE_TOKEN_PUBLIC_KEY',
+    '',
+    path('PEM'),
+    'In place of that secret: the public key of tokens that are signed with a private one, RSA (RS256) or P-256 (ES256).',
+  ),
+  tokenRequired: knob(
+    'LONGWIRE_TOKEN_REQUIRED',
+    'on',
+    oneOf('off', 'on'),
+    'Whether a client without a token is refused, where there is a key for tokens. off: it is nobody, and may hold any channel.',
+  ),
+  tokenAudience: knob(
+    'LONGWIRE_TOKEN_AUDIENCE',
+    '',
+    audience(),
+    'What tokens must name as their `aud`, where one key signs for several services. Empty: tokens that name somebody are refused.',
   ),
   corsOrigins: knob(
     'LONGWIRE_CORS_ORIGINS',
@@ -465,18 +492,24 @@ function redisPrefix(): Kind<string> {
   return { unit: null, allowed: `1 to ${REDIS_PREFIX_LIMIT_BYTES} bytes, none of \`* ? [ ] \\\`, no spaces`, schema };
 }
 
-function apiKey(): Kind<string> {
+function secret(minCharacters: number): Kind<string> {
   const schema = v.pipe(
     v.string(),
-    v.regex(/^[!-~]*$/, 'must be visible ASCII without spaces: it travels in a header'),
-    v.check(
-      (text) => text === '' || text.length >= API_KEY_MIN_CHARACTERS,
-      `must be at least ${API_KEY_MIN_CHARACTERS} characters`,
-    ),
-    v.maxLength(API_KEY_MAX_CHARACTERS, `must be at most ${API_KEY_MAX_CHARACTERS} characters`),
+    v.regex(/^[!-~]*$/, 'must be visible ASCII without spaces'),
+    v.check((text) => text === '' || text.length >= minCharacters, `must be at least ${minCharacters} characters`),
+    v.maxLength(SECRET_MAX_CHARACTERS, `must be at most ${SECRET_MAX_CHARACTERS} characters`),
   );
-  const allowed = `${API_KEY_MIN_CHARACTERS} to ${API_KEY_MAX_CHARACTERS} visible ASCII characters, no spaces`;
+  const allowed = `${minCharacters} to ${SECRET_MAX_CHARACTERS} visible ASCII characters, no spaces`;
   return { unit: null, allowed, schema };
+}
+
+function audience(): Kind<string> {
+  const schema = v.pipe(
+    v.string(),
+    v.regex(/^\P{Cc}*$/u, 'must hold no control characters'),
+    v.maxBytes(TOKEN_AUDIENCE_LIMIT_BYTES, `must not be longer than ${TOKEN_AUDIENCE_LIMIT_BYTES} bytes`),
+  );
+  return { unit: null, allowed: `a text of at most ${TOKEN_AUDIENCE_LIMIT_BYTES} bytes`, schema };
 }
 
 function networks(): Kind<string[]> {

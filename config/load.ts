@@ -33,7 +33,7 @@ const MADE_KEY_BYTES = 24;
 const SHOWN_CHARACTERS = 80;
 
 type Entries = { [Field in KnobField]: v.GenericSchema<string, Config[Field]> };
-type Knobs = Omit<Config, 'apiKeyMade' | 'channelOptions'>;
+type Knobs = Omit<Config, 'apiKeyMade' | 'channelOptions' | 'tokenKey'>;
 
 const SCHEMA = v.pipe(
   v.object(Object.fromEntries(KNOB_FIELDS.map((field) => [field, KNOBS[field].schema])) as Entries),
@@ -87,6 +87,15 @@ const SCHEMA = v.pipe(
       `must be set when ${KNOBS.tlsCert.environment} is`,
     ),
     ['tlsKey'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['tokenPublicKey'], ['tokenHmacSecret']],
+      (knobs: Pick<Knobs, 'tokenPublicKey' | 'tokenHmacSecret'>) =>
+        knobs.tokenPublicKey === '' || knobs.tokenHmacSecret === '',
+      `must be empty where ${KNOBS.tokenHmacSecret.environment} is set: tokens have one kind of key`,
+    ),
+    ['tokenPublicKey'],
   ),
   v.forward(
     v.partialCheck(
@@ -158,8 +167,8 @@ export function loadConfig(environment: Environment): { config: Config } | { fau
   const knobs: Knobs = parsed.output;
   const apiKeyMade = knobs.apiKey === '';
   const apiKey = apiKeyMade ? randomBytes(MADE_KEY_BYTES).toString('base64url') : knobs.apiKey;
-  // The caller reads the file, where one is named.
-  return { config: { ...knobs, apiKey, apiKeyMade, channelOptions: NO_NAMESPACES } };
+  // The caller reads the files, where some are named.
+  return { config: { ...knobs, apiKey, apiKeyMade, channelOptions: NO_NAMESPACES, tokenKey: null } };
 }
 
 /** For people: one line a fault, with the value, what is allowed and the default. Ends with a line break. */

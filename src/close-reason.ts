@@ -28,6 +28,8 @@ export const CLOSE_REASONS = [
   'lost',
   /** The backend asked for it: /api/disconnect. */
   'disconnected',
+  /** The token that its client came with has expired. */
+  'token-expired',
 ] as const;
 
 export type CloseReason = (typeof CLOSE_REASONS)[number];
@@ -75,3 +77,22 @@ export const REJECTIONS = [
 ] as const;
 
 export type Rejection = (typeof REJECTIONS)[number];
+
+/** What was wrong with clients' tokens: `longwire_tokens_refused_total{reason}`. */
+export const TOKEN_REFUSALS = [
+  /** There is none, and LONGWIRE_TOKEN_REQUIRED is on. */
+  'missing',
+  /** It is no JWT, signed with another key or by another algorithm, or longer than one may be. */
+  'invalid',
+  'expired',
+  /** Its time has not begun. */
+  'early',
+  /** Signed by the right key, but its claims are not what they must be. */
+  'claims',
+  /** It is made out to another service. */
+  'audience',
+  /** It does not allow one of the channels. */
+  'channel',
+] as const;
+
+export type TokenRefusal = (typeof TOKEN_REFUSALS)[number];

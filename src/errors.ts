@@ -8,11 +8,15 @@
 export const ERRORS = {
   internal: { code: 100, status: 500 },
   unauthorized: { code: 101, status: 401 },
+  /** The token does not allow it. */
+  'not-allowed': { code: 103, status: 403 },
   'method-not-found': { code: 104, status: 404 },
   'limit-exceeded': { code: 106, status: 413 },
   'bad-request': { code: 107, status: 400 },
   /** What the call asks for is not switched on for that channel. */
   'not-available': { code: 108, status: 400 },
+  /** The client's token has expired: come back with a new one. */
+  'token-expired': { code: 109, status: 401 },
   /** A poll's session has expired, or died with its worker: begin a new one. */
   'session-gone': { code: 110, status: 410 },
   /** What lies behind the position is no longer all there: Centrifugo's "unrecoverable position". */

@@ -5,14 +5,24 @@
 // the channel some time later. A worker that takes a connection over says again that its member is there, which is news
 // to nobody.
 
+/** What a client's token allows it. */
+export interface Grant {
+  /** When the token expires, in milliseconds since the Unix epoch; 0 for never. */
+  readonly expiresAtMs: number;
+  /** The only channels that it may hold; null for any. */
+  readonly channels: readonly string[] | null;
+}
+
 /** What a client is known by, in every channel that it holds. */
 export interface Identity {
   /** The client id: unguessable, the same for all of the connection's life, moves included. */
   readonly client: string;
-  /** What the client says that it is; '' where it says nothing. */
+  /** What the client, or its token, says that it is; '' where it says nothing. */
   readonly user: string;
-  /** What it says of itself: JSON as it was given, or ''. */
+  /** What that says of it: JSON as it was given, or ''. */
   readonly info: string;
+  /** Not there without a token. */
+  readonly grant?: Grant | null;
 }
 
 export interface PresenceChange {

@@ -13,6 +13,8 @@ import {
   type NotMoved,
   REJECTIONS,
   type Rejection,
+  TOKEN_REFUSALS,
+  type TokenRefusal,
 } from './close-reason.ts';
 
 /** How a held connection is being served; `http` is one that is between requests or in one that ends. */
@@ -30,6 +32,8 @@ export interface Counters {
   accepted: number;
   /** By index in `REJECTIONS`. */
   rejected: number[];
+  /** Clients' tokens that were refused, by index in `TOKEN_REFUSALS`. */
+  tokensRefused: number[];
   /** Accepted connections that ended, by index in `CLOSE_REASONS`. */
   closed: number[];
   /** Connections given to and taken from other workers, alive. */
@@ -121,6 +125,7 @@ export function emptyCounters(): Counters {
   return {
     accepted: 0,
     rejected: REJECTIONS.map(() => 0),
+    tokensRefused: TOKEN_REFUSALS.map(() => 0),
     closed: CLOSE_REASONS.map(() => 0),
     movedOut: 0,
     movedIn: 0,
@@ -193,6 +198,7 @@ export function addCounters(a: Counters, b: Counters): void {
 
 export const closeReasonIndex = indexOf<CloseReason>(CLOSE_REASONS);
 export const rejectionIndex = indexOf<Rejection>(REJECTIONS);
+export const tokenRefusalIndex = indexOf<TokenRefusal>(TOKEN_REFUSALS);
 export const notMovedIndex = indexOf<NotMoved>(NOT_MOVED);
 export const transportIndex = indexOf<Transport>(TRANSPORTS);
 

@@ -11,6 +11,7 @@ import { BrowserPage } from './harness/chromium.ts';
 import { ForeignProgram, missing } from './harness/foreign.ts';
 import { type GatewayProcess, startGateway } from './harness/gateway.ts';
 import { freePort } from './harness/redis.ts';
+import { TOKEN_SECRET } from './harness/tokens.ts';
 import { waitUntil } from './harness/wait.ts';
 import { projectFile } from './project.ts';
 
@@ -41,6 +42,7 @@ const RUNNERS: Runner[] = [
   { section: 'Long-poll: fetch', command: process.execPath, file: 'poll.mjs', skip: false },
   { section: 'Long-poll: curl', command: 'bash', file: 'poll.sh', skip: missing('bash', '-c', 'curl --version') },
   { section: 'Long-poll: Python', command: 'python3', file: 'poll.py', skip: missing('python3', '--version') },
+  { section: 'Tokens', command: process.execPath, file: 'tokens.mjs', skip: false },
 ];
 
 const IN_PAGES = ['Browser: EventSource', 'Browser: WebSocket', 'fetch', 'Long-poll: fetch'];
@@ -101,6 +103,8 @@ describe('docs/clients.md', () => {
       LONGWIRE_CORS_ORIGINS: origin,
       LONGWIRE_RETRY_MILLISECONDS: '200',
       LONGWIRE_DRAIN_SECONDS: '0',
+      LONGWIRE_TOKEN_HMAC_SECRET: TOKEN_SECRET,
+      LONGWIRE_TOKEN_REQUIRED: 'off',
     };
     gateway = await startGateway({ env });
     const address = `127.0.0.1:${port}`;
@@ -153,6 +157,23 @@ describe('docs/clients.md', () => {
       for (const text of texts) assert.equal(printed().split(text).length - 1, 1, `${text}: ${printed()}`);
     });
   }
+
+  it('Tokens goes on with a new token when one has expired', async () => {
+    const address = `127.0.0.1:${gateway.publicPort}`;
+    const path = join(folder, 'short-tokens.mjs');
+    writeFileSync(path, codeOf('Tokens', address).replace('tokenSeconds = 600', 'tokenSeconds = 2'));
+    const program = new ForeignProgram(process.execPath, [path]);
+    programs.push(program);
+    await gateway.metricReaches('longwire_closed_total', { reason: 'token-expired' }, (value) => value >= 2);
+    let published = 0;
+    await waitUntil(
+      async () => {
+        await gateway.publish('alice', `after ${published++}`);
+        return program.out.includes('after ');
+      },
+      () => `a publication to be printed: ${program.out}`,
+    );
+  });
 
   it('names only knobs that exist', () => {
     const known = new Set(Object.values(KNOBS).map(({ environment }) => environment));

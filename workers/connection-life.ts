@@ -16,6 +16,7 @@
 // the peer's end, `close` does not; both count why, give up what is held, and are nothing when it has ended.
 
 import type { CloseReason, Rejection } from '../src/close-reason.ts';
+import type { LongwireError } from '../src/errors.ts';
 import { closeReasonIndex } from '../src/stats.ts';
 import type { Refusal } from './clients.ts';
 import type { Gateway } from './gateway.ts';
@@ -150,6 +151,15 @@ export abstract class ConnectionLife implements WireOwner, Timed, Postponed {
     this.gateway.clients?.tell(this, 'rejected', { status, reason: text });
     this.wire.write(faultAnswer(status, text, fields, headOnly));
     this.finish(rejection === 'malformed' || rejection === 'proxy-header' ? 'malformed' : 'finished', null);
+  }
+
+  rejectWith(error: LongwireError, rejection: Rejection, fields: string, headOnly: boolean): void {
+    const { status, message } = error;
+    this.gateway.countRejected(rejection);
+    this.gateway.clients?.tell(this, 'rejected', { status, reason: message });
+    const body = JSON.stringify(error.toBody());
+    const all = `${fields}Cache-Control: no-store\r\n`;
+    this.answer({ status, body, contentType: 'application/json', fields: all, keepAlive: false, headOnly });
   }
 
   protected refuse({ status, text, rejection }: Refusal, headOnly = false): void {

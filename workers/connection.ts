@@ -22,6 +22,7 @@ import { PollSession, PollSubscriber } from './poll/session.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';
+import { channelRefusal, encodeExpired, TOKEN_EXPIRED } from './token/held.ts';
 import { encodePoll, encodePollFarewell, encodePollFault } from './transports/poll-encoder.ts';
 import { type SessionHost, WebSocketSession } from './websocket/session.ts';
 import type { Wire } from './wire/wire.ts';
@@ -75,7 +76,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     else this.hold(channels);
     presence.enter(this, channels);
     // At a random place in the second half of the interval: connections that arrive together must not beat together.
-    gateway.wheel.schedule(this, gateway.heartbeatMs * (0.5 + Math.random() / 2));
+    this.wakeIn(gateway.heartbeatMs * (0.5 + Math.random() / 2));
   }
 
   private begin(encoding: Encoding, channels: string | readonly string[], session: WebSocketSession | null): void {
@@ -99,8 +100,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
 
   /** Whether it is subscribed to its channels itself, and not stood in for while it recovers. */
   get settled(): boolean {
-    const client = this.session instanceof PollSubscriber ? this.session : this;
-    return this.gateway.history?.recoveries.has(client) !== true;
+    return this.gateway.history?.recoveries.has(this.client) !== true;
   }
 
   /** Neither reads nor is delivered to any more; publications after `order` are kept back. */
@@ -116,7 +116,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     if (this.state !== 'moving') return;
     const { publications, farewell } = this.gateway.keptBack.end(this);
     this.state = 'open';
-    this.gateway.wheel.schedule(this, heartbeatMs);
+    this.wakeIn(heartbeatMs);
     if (publications === null) {
       this.finish('drained');
       return;
@@ -165,7 +165,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     gateway.countTransport(transportIndex.poll, 1);
     if (!(holder instanceof PollSession) && holder.origin?.sessionLost === true) polls.tellLost(subscriber);
     if (waitMs === 0) this.answerPoll();
-    else gateway.wheel.schedule(this, waitMs);
+    else this.wakeIn(waitMs);
   }
 
   /** Answers the poll with what its session has, if anything. */
@@ -211,17 +211,21 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
 
   // What a WebSocket's session says.
 
-  subscribe(added: readonly string[], since: string | null): string | Notice {
+  subscribe(added: readonly string[], since: string | null): LongwireError | Notice {
     const { config, history, presence } = this.gateway;
     const held = listOf(this.channels);
     const channels = new Set([...held, ...added]);
     const limit = config.channelLimit;
-    if (channels.size > limit) return `a connection may hold at most ${limit} channels`;
+    if (channels.size > limit) {
+      return new LongwireError('bad-request', `a connection may hold at most ${limit} channels`);
+    }
+    const refusal = channelRefusal(this.gateway, this, added);
+    if (refusal !== null) return refusal;
     const fresh = added.filter((channel) => !held.includes(channel));
     const tracked = history?.hasAny(added) === true;
     if (tracked) this.settleOrder();
     // What waited for it may have been too much for it.
-    if (this.encoding === null) return 'the connection is closing';
+    if (this.encoding === null) return new LongwireError('bad-request', 'the connection is closing');
     const client = presence.meet(this, added, null);
     this.channels = [...channels];
     if (tracked && since !== null) history.recoveries.begin(this, fresh, parsePosition(since));
@@ -335,13 +339,27 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   protected onHeldTimer(): void {
     const { gateway, session, encoding } = this;
     if (encoding === null) return;
-    if (encoding.transport === 'poll') {
+    if (gateway.presence.identities.grantOf(this.client)?.isOver === true) {
+      if (encoding.transport !== 'poll') this.finish('token-expired', encoding.farewell(TOKEN_EXPIRED));
+      else this.endWaitWith((each, keepAlive) => encodeExpired(gateway, each, keepAlive));
+    } else if (encoding.transport === 'poll') {
       this.answerPoll();
     } else if (session instanceof WebSocketSession && !session.takeHeard()) {
       this.close('unanswered');
     } else if (this.send(encoding.heartbeat)) {
-      gateway.wheel.schedule(this, gateway.heartbeatMs);
+      this.wakeIn(gateway.heartbeatMs);
     }
+  }
+
+  /** Sets the deadline of what is held, which is the end of the client's token where that comes first. */
+  private wakeIn(delayMs: number): void {
+    const { wheel, presence } = this.gateway;
+    wheel.schedule(this, presence.identities.within(this.client, delayMs));
+  }
+
+  /** As the hub and presence know it. */
+  private get client(): Connection | PollSubscriber {
+    return this.session instanceof PollSubscriber ? this.session : this;
   }
 
   protected readHeld(buffer: Buffer, start: number, end: number): void {

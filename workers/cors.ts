@@ -34,6 +34,6 @@ export class Cors {
   preflightFields(origin: string | null): string {
     const allowed = this.fields(origin);
     if (!allowed.includes('Allow-Origin')) return allowed;
-    return `${allowed}Access-Control-Allow-Methods: GET, HEAD\r\nAccess-Control-Allow-Headers: Last-Event-ID, If-None-Match, Cache-Control\r\nAccess-Control-Max-Age: 86400\r\n`;
+    return `${allowed}Access-Control-Allow-Methods: GET, HEAD\r\nAccess-Control-Allow-Headers: Authorization, Last-Event-ID, If-None-Match, Cache-Control\r\nAccess-Control-Max-Age: 86400\r\n`;
   }
 }

@@ -18,10 +18,12 @@ interface FrameEncoding {
   readonly encode: (publication: Publication) => Buffer;
 }
 
-/** Why the backend has somebody closed, and whether to come back. */
+/** Why somebody is closed, and whether to come back. */
 export interface Farewell {
   readonly reason: string;
   readonly reconnect: boolean;
+  /** A WebSocket's close code where it is not the usual one. */
+  readonly code?: number;
 }
 
 /** Its two members and nothing else of what it came in. */
@@ -38,7 +40,7 @@ export interface Encoding extends FrameEncoding {
   readonly ending: Buffer | null;
   /** How its clients are told of their history; null where the format has no place for it. */
   readonly notice: ((notice: Notice) => Buffer) | null;
-  /** Its last frame when the backend has it closed: why, where there is a place for it. */
+  /** Its last frame when the backend has it closed, or its token has expired: why, where there is a place for it. */
   readonly farewell: (farewell: Farewell) => Buffer;
 }
 

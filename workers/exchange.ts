@@ -4,6 +4,7 @@
 // A handler is called with a head that is valid during that call only, and says exactly one of these before it returns.
 
 import type { Rejection } from '../src/close-reason.ts';
+import type { LongwireError } from '../src/errors.ts';
 import type { Encoding, PollEncoding } from './encoding.ts';
 import type { Gateway } from './gateway.ts';
 import type { AnswerOptions } from './http/answers.ts';
@@ -25,7 +26,7 @@ export interface Opening {
   session: WebSocketSession | null;
   /** The position that its client comes back with, as it was given; null for none. */
   since: string | null;
-  /** Who its client says that it is; null where it does not say. */
+  /** Who its client is; null for nobody that is known. */
   who: Who | null;
 }
 
@@ -40,6 +41,9 @@ export interface Exchange {
 
   /** Answers with a fault and ends the connection: where the next request would begin is not known or not wanted. */
   reject(status: number, text: string, rejection: Rejection, fields?: string, headOnly?: boolean): void;
+
+  /** The same with an error as JSON: `{"error":{"code":…,"message":"…"}}`. */
+  rejectWith(error: LongwireError, rejection: Rejection, fields: string, headOnly: boolean): void;
 
   /** Reads the request's body, at most `limitBytes` (else 413), and gives it to `onBody`, which answers, now or later. */
   readBody(head: RequestHead, limitBytes: number, onBody: BodyHandler): void;

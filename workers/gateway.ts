@@ -29,6 +29,7 @@ import { Presence, RENEWAL_TICK_MS } from './presence/presence.ts';
 import { WorkerHistory } from './recovery/worker-history.ts';
 import { Stalls } from './stalls.ts';
 import { TICK_MS, TimingWheel } from './timing-wheel.ts';
+import type { Tokens } from './token/tokens.ts';
 import { Turns } from './turns.ts';
 
 const SWEEP_MS = 1_000;
@@ -53,6 +54,8 @@ export class Gateway implements BrokerReceiver {
   turns: Turns;
   readonly keptBack: KeptBack;
   readonly cors: Cors;
+  /** Null where tokens have no key. */
+  readonly tokens: Tokens | null;
   /** Null where nothing asks who the clients are. */
   readonly clients: Clients | null;
   readonly apiKeyDigest: Buffer;
@@ -84,7 +87,13 @@ export class Gateway implements BrokerReceiver {
   goneSlot: number;
 
   /** @param slot The worker's, 1 to N. */
-  constructor(config: Config, log: Log, slot: number, makeBroker: (receiver: BrokerReceiver) => Broker) {
+  constructor(
+    config: Config,
+    log: Log,
+    slot: number,
+    makeBroker: (receiver: BrokerReceiver) => Broker,
+    tokens: Tokens | null = null,
+  ) {
     this.config = config;
     this.log = log;
     this.seldom = new Seldom(log);
@@ -110,6 +119,7 @@ export class Gateway implements BrokerReceiver {
     this.outboxLimitBytes = config.outboxLimitBytes;
     this.stalls = new Stalls(this.stallMs);
     this.cors = new Cors(config.corsOrigins);
+    this.tokens = tokens;
     this.clients = clientsFor(config, log, this.seldom);
     this.apiKeyDigest = digestKey(config.apiKey);
     this.draining = false;

@@ -22,6 +22,7 @@ import { Moves } from './moving/moves.ts';
 import { Reporter } from './reporter.ts';
 import { SharedSocket } from './shared-socket.ts';
 import { StickyIntake } from './sticky-intake.ts';
+import { tokensFor } from './token/tokens.ts';
 import { adopt, chooseWire, type WireChoice } from './wire/probe.ts';
 import { Tls } from './wire/tls.ts';
 import type { Wire } from './wire/wire.ts';
@@ -106,7 +107,7 @@ async function run(assignment: Assignment): Promise<void> {
   newestTls ??= assignment.tls;
   const wire = await wireFor(config, newestTls !== null);
   const makeBroker = await brokerMaker(assignment, log);
-  const here = new Gateway(config, log, worker, makeBroker);
+  const here = new Gateway(config, log, worker, makeBroker, await tokensFor(config));
   gateway = here;
   const { broker } = here;
   here.onBrokerState = (state) => send({ type: 'broker', state });

@@ -12,6 +12,7 @@ import { readNamespaces } from './namespaces-file.ts';
 import { type Inheritance, SHARED_FIELDS } from './primaries.ts';
 import { reusePortFault } from './reuse-port.ts';
 import { readTlsIdentity } from './tls.ts';
+import { readTokenKey } from './token-key.ts';
 
 export interface Configuration {
   config: Config;
@@ -51,7 +52,10 @@ export async function readConfiguration(inService: TlsIdentity | null): Promise<
   if ('faults' in tls) return { fault: formatFaults(tls.faults) };
   const namespaces = readNamespaces(loaded.config);
   if ('faults' in namespaces) return { fault: formatFaults(namespaces.faults) };
-  return { config: { ...loaded.config, channelOptions: namespaces.namespaces }, tls: tls.identity };
+  const token = readTokenKey(loaded.config);
+  if ('fault' in token) return { fault: formatFaults([token.fault]) };
+  const config = { ...loaded.config, channelOptions: namespaces.namespaces, tokenKey: token.key };
+  return { config, tls: tls.identity };
 }
 
 /** The configuration of a primary that takes over from another; or a text, why connections cannot go from one to the other. */

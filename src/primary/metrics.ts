@@ -10,7 +10,7 @@
 import { readdirSync } from 'node:fs';
 import { type Metric, Registry } from 'prom-client';
 import type { Config } from '../../config/config.ts';
-import { CLOSE_REASONS, NOT_MOVED, REJECTIONS } from '../close-reason.ts';
+import { CLOSE_REASONS, NOT_MOVED, REJECTIONS, TOKEN_REFUSALS } from '../close-reason.ts';
 import type { Counters } from '../stats.ts';
 import { ACCEPT_STATES, FANOUT_BUCKETS_SECONDS, TRANSPORTS } from '../stats.ts';
 import { readDescriptorLimit } from './limits.ts';
@@ -189,6 +189,13 @@ export const DEFINITIONS: readonly MetricDefinition[] = [
   counterBy('longwire_rejected_total', 'Connections and requests turned away.', 'reason', REJECTIONS, (totals) => {
     return totals.rejected;
   }),
+  counterBy(
+    'longwire_tokens_refused_total',
+    "Clients' tokens that were refused, by what was wrong.",
+    'reason',
+    TOKEN_REFUSALS,
+    (totals) => totals.tokensRefused,
+  ),
   counterBy('longwire_closed_total', 'Accepted connections that ended, by why.', 'reason', CLOSE_REASONS, (totals) => {
     return totals.closed;
   }),

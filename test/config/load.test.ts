@@ -129,32 +129,18 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
     bad: hostFaults(),
   },
   adminPort: whole(3001, 0, 65_535),
-  adminToken: {
+  adminToken: secrets('', 16),
+  apiKey: secrets(null, 16),
+  tokenHmacSecret: secrets('', 32),
+  tokenPublicKey: paths(),
+  tokenRequired: names('on', ['off', 'on']),
+  tokenAudience: {
     initial: '',
-    good: [
-      [KEY, KEY],
-      ['!~'.repeat(256), '!~'.repeat(256)],
-    ],
+    good: ['push', 'https://push.example/', 'Grüße', 'x'.repeat(255)].map((text) => [text, text]),
     bad: [
-      ['k'.repeat(15), /at least 16/],
-      ['k'.repeat(513), /at most 512/],
-      [`${KEY} `, /without spaces/],
-      [`${KEY}\n`, /visible ASCII/],
-      [`${KEY}ü`, /visible ASCII/],
-    ],
-  },
-  apiKey: {
-    initial: null,
-    good: [
-      [KEY, KEY],
-      ['!~'.repeat(256), '!~'.repeat(256)],
-    ],
-    bad: [
-      ['k'.repeat(15), /at least 16/],
-      ['k'.repeat(513), /at most 512/],
-      [`${KEY} `, /without spaces/],
-      [`${KEY}\n`, /visible ASCII/],
-      [`${KEY}ü`, /visible ASCII/],
+      ['a\nb', /control characters/],
+      ['x'.repeat(256), /longer than 255 bytes/],
+      ['ü'.repeat(128), /longer than 255 bytes/],
     ],
   },
   apiErrors: names('status', ['status', 'body']),
@@ -338,6 +324,15 @@ describe('rules between knobs', () => {
     loaded({ LONGWIRE_TLS_CERT: 'some.pem', LONGWIRE_TLS_KEY: 'some.pem' });
   });
 
+  it('tokens have one kind of key', () => {
+    const secret = { LONGWIRE_TOKEN_HMAC_SECRET: 's'.repeat(32) };
+    const [fault, ...more] = faults({ ...secret, LONGWIRE_TOKEN_PUBLIC_KEY: 'key.pem' });
+    assert.deepEqual([fault?.name, fault?.value, more], ['LONGWIRE_TOKEN_PUBLIC_KEY', 'key.pem', []]);
+    assert.equal(fault?.problem, 'must be empty where LONGWIRE_TOKEN_HMAC_SECRET is set: tokens have one kind of key');
+    loaded(secret);
+    loaded({ LONGWIRE_TOKEN_PUBLIC_KEY: 'key.pem' });
+  });
+
   it('bare handles are not asked for with TLS, which they do not know', () => {
     const tls = { LONGWIRE_TLS_CERT: 'cert.pem', LONGWIRE_TLS_KEY: 'key.pem' };
     const [fault] = faults({ ...tls, LONGWIRE_WIRE: 'handle' });
@@ -420,9 +415,7 @@ describe('names', () => {
 describe('faults', () => {
   it('are reported all at once, in the order of the table, unknown names last', () => {
     const environment = Object.fromEntries(
-      KNOB_FIELDS.filter((field) => field !== 'redisUrl' && field !== 'apiKey' && field !== 'adminToken').map(
-        (field) => [KNOBS[field].environment, 'not allowed *\0'],
-      ),
+      KNOB_FIELDS.filter((field) => !KNOBS[field].secret).map((field) => [KNOBS[field].environment, 'not allowed *\0']),
     );
     const all = faults({
       LONGWIRE_UNKNOWN: '1',
@@ -430,6 +423,7 @@ describe('faults', () => {
       REDIS_URL: 'x',
       LONGWIRE_API_KEY: 'x',
       LONGWIRE_ADMIN_TOKEN: 'x',
+      LONGWIRE_TOKEN_HMAC_SECRET: 'x',
     });
     assert.deepEqual(
       all.map((fault) => fault.name),
@@ -443,6 +437,8 @@ describe('faults', () => {
       { LONGWIRE_API_KEY: `${secret} ` },
       { LONGWIRE_API_KEY: secret },
       { LONGWIRE_ADMIN_TOKEN: secret },
+      { LONGWIRE_TOKEN_HMAC_SECRET: secret },
+      { LONGWIRE_TOKEN_HMAC_SECRET: secret.repeat(4), LONGWIRE_TOKEN_PUBLIC_KEY: 'key.pem' },
       { LONGWIRE_APIKEY: secret },
       { LONGWIRE_REDIS_PASSWORD: secret },
       { REDIS_URL: `redis://user:${secret}@host:port` },
@@ -531,6 +527,24 @@ function names<Name extends string>(initial: Name, all: readonly Name[]): Cases<
     initial,
     good: all.map((name) => [name, name] as const),
     bad: ['x', initial.toUpperCase(), ` ${initial}`].map((text) => [text, /must be .+ or /] as const),
+  };
+}
+
+function secrets(initial: string | null, least: number): Cases<string> {
+  const shortest = 'k'.repeat(least);
+  return {
+    initial,
+    good: [
+      [shortest, shortest],
+      ['!~'.repeat(256), '!~'.repeat(256)],
+    ],
+    bad: [
+      ['k'.repeat(least - 1), new RegExp(`at least ${least}`)],
+      ['k'.repeat(513), /at most 512/],
+      [`${shortest} `, /without spaces/],
+      [`${shortest}\n`, /visible ASCII/],
+      [`${shortest}ü`, /visible ASCII/],
+    ],
   };
 }
 

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { CLOSE_REASONS, NOT_MOVED, REJECTIONS } from '../../src/close-reason.ts';
+import { CLOSE_REASONS, NOT_MOVED, REJECTIONS, TOKEN_REFUSALS } from '../../src/close-reason.ts';
 import { DEFINITIONS, Metrics } from '../../src/primary/metrics.ts';
 import { OPERATION_KINDS } from '../../src/primary/operations.ts';
 import { WorkerTable } from '../../src/primary/worker-table.ts';
@@ -64,6 +64,7 @@ describe('metrics', () => {
       'longwire_accepted_total',
       ...['out', 'in'].map((direction) => `longwire_moved_total{direction="${direction}"}`),
       ...REJECTIONS.map((reason) => `longwire_rejected_total{reason="${reason}"}`),
+      ...TOKEN_REFUSALS.map((reason) => `longwire_tokens_refused_total{reason="${reason}"}`),
       ...CLOSE_REASONS.map((reason) => `longwire_closed_total{reason="${reason}"}`),
       'longwire_poll_sessions_expired_total',
       'longwire_mailbox_lost_total',
@@ -150,6 +151,9 @@ describe('metrics', () => {
     assert.equal(samples.get('longwire_accepted_total'), counters.accepted);
     for (const [index, reason] of REJECTIONS.entries()) {
       assert.equal(samples.get(`longwire_rejected_total{reason="${reason}"}`), counters.rejected[index]);
+    }
+    for (const [index, reason] of TOKEN_REFUSALS.entries()) {
+      assert.equal(samples.get(`longwire_tokens_refused_total{reason="${reason}"}`), counters.tokensRefused[index]);
     }
     for (const [index, reason] of CLOSE_REASONS.entries()) {
       assert.equal(samples.get(`longwire_closed_total{reason="${reason}"}`), counters.closed[index]);

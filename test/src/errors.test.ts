@@ -12,10 +12,12 @@ describe('the table of errors', () => {
     const told: Record<string, [code: number, status: number]> = {
       internal: [100, 500],
       unauthorized: [101, 401],
+      'not-allowed': [103, 403],
       'method-not-found': [104, 404],
       'limit-exceeded': [106, 413],
       'bad-request': [107, 400],
       'not-available': [108, 400],
+      'token-expired': [109, 401],
       'session-gone': [110, 410],
       gap: [112, 409],
       superseded: [409, 409],

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CLOSE_REASONS, REJECTIONS } from '../../src/close-reason.ts';
+import { CLOSE_REASONS, REJECTIONS, TOKEN_REFUSALS } from '../../src/close-reason.ts';
 import {
   addCounters,
   type Counters,
@@ -12,6 +12,7 @@ import {
   FANOUT_BUCKETS_SECONDS,
   rejectionIndex,
   TRANSPORTS,
+  tokenRefusalIndex,
   transportIndex,
 } from '../../src/stats.ts';
 
@@ -38,6 +39,7 @@ describe('counters', () => {
     assert.ok(numbersOf(counters).every((number) => number === 0));
     assert.equal(counters.closed.length, CLOSE_REASONS.length);
     assert.equal(counters.rejected.length, REJECTIONS.length);
+    assert.equal(counters.tokensRefused.length, TOKEN_REFUSALS.length);
     assert.equal(counters.fanoutBuckets.length, FANOUT_BUCKETS_SECONDS.length + 1);
   });
 
@@ -82,6 +84,7 @@ it('each label has its own place', () => {
   for (const [index, table] of [
     [closeReasonIndex, CLOSE_REASONS],
     [rejectionIndex, REJECTIONS],
+    [tokenRefusalIndex, TOKEN_REFUSALS],
     [transportIndex, TRANSPORTS],
   ] as const) {
     assert.deepEqual(

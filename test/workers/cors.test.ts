@@ -7,7 +7,7 @@ import { Cors } from '../../workers/cors.ts';
 const APP = 'https://app.example';
 const PREFLIGHT =
   'Access-Control-Allow-Methods: GET, HEAD\r\n' +
-  'Access-Control-Allow-Headers: Last-Event-ID, If-None-Match, Cache-Control\r\n' +
+  'Access-Control-Allow-Headers: Authorization, Last-Event-ID, If-None-Match, Cache-Control\r\n' +
   'Access-Control-Max-Age: 86400\r\n';
 
 /** Origins that are on no list: other hosts, look-alikes, other ports and schemes, and what no browser sends. */

@@ -20,11 +20,13 @@ import { FENCE_CHANNEL } from '../../src/channel.ts';
 import type { NotMoved } from '../../src/close-reason.ts';
 import { errorText } from '../../src/errors.ts';
 import type { BatchStep, CargoOfKind, HeldState, ToPrimary } from '../../src/ipc.ts';
+import type { Identity } from '../../src/presence.ts';
 import { Publication } from '../../src/publication.ts';
 import { countDuration, notMovedIndex } from '../../src/stats.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
 import { PollSession } from '../poll/session.ts';
+import type { Known } from '../presence/identities.ts';
 import type { Presence } from '../presence/presence.ts';
 import { WebSocketSession } from '../websocket/session.ts';
 import type { HandOver } from './hand-over.ts';
@@ -319,9 +321,15 @@ function makeBatch(movers: readonly Mover[], presence: Presence): Batch {
 function stateOf(mover: Mover, { identities }: Presence): HeldState {
   const { encoding, channels } = mover;
   const known = identities.of(mover instanceof PollSession ? mover.subscriber : mover);
-  const identity = known === null ? {} : { identity: { client: known.client, user: known.user, info: known.info } };
+  const identity = known === null ? {} : { identity: packIdentity(known) };
   const state = { encoding: encoding?.index ?? -1, channels: channels ?? [], ...identity };
   if (!(mover instanceof PollSession)) return state;
   const { keepAlive, fields } = mover.encoding;
   return { ...state, poll: { sid: mover.sid, keepAlive, fields } };
+}
+
+/** Nothing of it but what the taker needs, and no grant where there is no token. */
+function packIdentity({ client, user, info, grant }: Known): Identity {
+  if (grant === null) return { client, user, info };
+  return { client, user, info, grant: { expiresAtMs: grant.expiresAtMs, channels: grant.channels } };
 }

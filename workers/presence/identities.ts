@@ -7,8 +7,9 @@
 // it, measured (docs/adr/0022).
 
 import { randomBytes } from 'node:crypto';
-import type { Identity } from '../../src/presence.ts';
+import type { Grant, Identity } from '../../src/presence.ts';
 import type { Subscriber } from '../hub.ts';
+import { HeldGrant } from '../token/grant.ts';
 import type { Who } from './who.ts';
 
 /** 16 characters. Unguessable, so that knowing one's own says nothing of others'. */
@@ -25,12 +26,15 @@ export class Known implements Identity {
   readonly info: string;
   /** In which of its channels it is present; null for none. */
   channels: string | readonly string[] | null;
+  /** What its token allows it; null without one. */
+  grant: HeldGrant | null;
 
-  constructor({ client, user, info }: Identity) {
+  constructor({ client, user, info, grant }: Identity) {
     this.client = client;
     this.user = user;
     this.info = info;
     this.channels = null;
+    this.grant = grant ? new HeldGrant(grant) : null;
   }
 }
 
@@ -62,9 +66,24 @@ export class Identities {
 
   /** Makes it known, unless it is. */
   make(holder: Holder, who: Who | null): Known {
-    const { user, info } = who ?? NOBODY;
     const client = (): string => randomBytes(CLIENT_ID_BYTES).toString('base64url');
-    return this.of(holder) ?? this.add(holder, { client: client(), user, info });
+    return this.of(holder) ?? this.add(holder, { ...(who ?? NOBODY), client: client() });
+  }
+
+  grantOf(holder: Holder): HeldGrant | null {
+    return this.of(holder)?.grant ?? null;
+  }
+
+  /** It has shown another token. */
+  regrant(holder: Holder, grant: Grant): void {
+    const known = this.of(holder);
+    if (known !== null) known.grant = new HeldGrant(grant);
+  }
+
+  /** So long, but not beyond the end of the holder's token. */
+  within(holder: Holder, delayMs: number): number {
+    const grant = this.grantOf(holder);
+    return grant === null ? delayMs : Math.min(delayMs, grant.leftMs);
   }
 
   add(holder: Holder, identity: Identity): Known {

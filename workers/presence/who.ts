@@ -1,15 +1,13 @@
-// Who a client says that it is: `?user=` and `?info=` of the request that opens it, on every transport.
+// Who a client is: what its token says (token/claims.ts), or, where there are no tokens, `?user=` and `?info=` of the request that
+// opens it, on every transport.
 //
-// It is the client's own word and nothing vouches for it: a backend that shows it to others, or acts on it, must know that.
+// The latter is the client's own word and nothing vouches for it: a backend that shows it to others, or acts on it, must know that.
 
+import type { Identity } from '../../src/presence.ts';
 import type { QueryValue } from '../http/target.ts';
 
-export interface Who {
-  /** '' where only `info` was given. */
-  readonly user: string;
-  /** JSON as it was given, or ''. */
-  readonly info: string;
-}
+/** '' as the user where there is no name. */
+export type Who = Omit<Identity, 'client'>;
 
 export const USER_LIMIT_BYTES = 255;
 /** Told to everybody on the channel, and kept with each entry. */
@@ -24,15 +22,20 @@ export function readWho(values: readonly QueryValue[]): Who | string | null {
     else if (name === 'info') info = value;
   }
   if (user === null && info === null) return null;
-  if (user !== null) {
-    if (Buffer.byteLength(user) > USER_LIMIT_BYTES) return `user must not be longer than ${USER_LIMIT_BYTES} bytes`;
-    if (CONTROL_CHARACTER.test(user)) return 'user must not hold control characters';
-  }
-  if (info !== null && info !== '') {
-    if (Buffer.byteLength(info) > INFO_LIMIT_BYTES) return `info must not be longer than ${INFO_LIMIT_BYTES} bytes`;
-    if (CONTROL_CHARACTER.test(info) || !isJson(info)) return 'info must be JSON on one line';
-  }
-  return { user: user ?? '', info: info ?? '' };
+  const who = { user: user ?? '', info: info ?? '' };
+  return userFault(who.user) ?? infoFault(who.info) ?? who;
+}
+
+/** @param name What the client knows it by. */
+export function userFault(user: string, name = 'user'): string | null {
+  if (Buffer.byteLength(user) > USER_LIMIT_BYTES) return `${name} must not be longer than ${USER_LIMIT_BYTES} bytes`;
+  return CONTROL_CHARACTER.test(user) ? `${name} must not hold control characters` : null;
+}
+
+/** @param info JSON, or '' for none. */
+export function infoFault(info: string): string | null {
+  if (Buffer.byteLength(info) > INFO_LIMIT_BYTES) return `info must not be longer than ${INFO_LIMIT_BYTES} bytes`;
+  return info !== '' && (CONTROL_CHARACTER.test(info) || !isJson(info)) ? 'info must be JSON on one line' : null;
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a line break would end a frame early

@@ -1,6 +1,6 @@
 // Opening a held stream: the steps that event streams and NDJSON streams share, from request to held connection.
 //
-// preflight → channels and format → no body → not draining → HEAD → open. Each transport adds what is its own: where its
+// preflight → channels and format → no body → not draining → who it is → HEAD → open. Each transport adds what is its own: where its
 // path begins, its usual format, its answer's head, and which encoding serves the request.
 
 import type { Config } from '../../config/config.ts';
@@ -8,6 +8,7 @@ import type { Encoding, Format } from '../encoding.ts';
 import type { Exchange, Handler } from '../exchange.ts';
 import { dateHeader } from '../http/answers.ts';
 import type { RequestHead } from '../http/request-head.ts';
+import { authorize, REFUSED } from '../token/authorize.ts';
 import { readSubscriptionRequest } from './subscription-request.ts';
 
 export interface HeldStream {
@@ -41,16 +42,20 @@ export function holdStream(stream: HeldStream): Handler {
       exchange.reject(400, 'a request for a stream has no body', 'malformed', corsFields, headOnly);
     } else if (draining) {
       exchange.reject(503, 'this worker is draining; try again', 'draining', corsFields, headOnly);
-    } else if (headOnly) {
-      exchange.answerLast(openingFor(stream.fieldsFor(head), corsFields, ''));
     } else {
+      const who = authorize(exchange, head, asked, corsFields);
+      if (who === REFUSED) return;
+      if (headOnly) {
+        exchange.answerLast(openingFor(stream.fieldsFor(head), corsFields, ''));
+        return;
+      }
       const opening = openingFor(stream.fieldsFor(head), corsFields, stream.preamble(config, head));
       const since = stream.sinceOf(head) ?? asked.since;
       const encoding = stream.encodingFor(asked.format, head);
       if (since !== null && encoding.notice === null) {
         exchange.reject(400, 'the raw format has no place for how a recovery went; take json', 'malformed', corsFields);
       } else {
-        exchange.open(encoding, asked.channels, opening, { session: null, since, who: asked.who });
+        exchange.open(encoding, asked.channels, opening, { session: null, since, who });
       }
     }
   };

@@ -91,13 +91,19 @@ export function encodePollFarewell(farewell: Farewell, encoding: PollEncoding, k
   return encodePollFault(DISCONNECTED, encoding, keepAlive, { disconnect: shownFarewell(farewell) });
 }
 
-/** An answer that is an error: `{"error":{"code":…,"message":"…"}}`, with what else there is to say. */
-export function encodePollFault(fault: LongwireError, { fields }: PollEncoding, keepAlive: boolean, more = {}): Buffer {
+/** An answer that is an error: `{"error":{"code":…,"message":"…"}}`, with what else there is to say in its body and its head. */
+export function encodePollFault(
+  fault: LongwireError,
+  { fields }: PollEncoding,
+  keepAlive: boolean,
+  more = {},
+  moreFields = '',
+): Buffer {
   return answer({
     status: fault.status,
     body: JSON.stringify({ ...fault.toBody(), ...more }),
     contentType: 'application/json',
-    fields: POLL_FIELDS + fields,
+    fields: POLL_FIELDS + fields + moreFields,
     keepAlive,
   });
 }

@@ -1,6 +1,6 @@
 // `GET /poll/{channel}`: long-poll. Answers at once when there is something since the client's position, else waits.
 //
-// preflight → channels and format → cursor and timeout → no body → HEAD → session:
+// preflight → channels and format → cursor and timeout → no body → who it is → HEAD → session:
 //   none named    → room for one more → waits; its first answer opens the session. With a place in the history it recovers
 //   named, here   → the poll that waits is superseded → what was answered is acknowledged → answered, or waits
 //   named, another worker's     → the connection goes to that worker with its request; 421 where it cannot, as with TLS
@@ -13,12 +13,15 @@
 import { LongwireError } from '../../src/errors.ts';
 import type { PollEncoding } from '../encoding.ts';
 import type { Exchange, Handler } from '../exchange.ts';
+import type { Gateway } from '../gateway.ts';
 import type { RequestHead } from '../http/request-head.ts';
 import { type QueryValue, queryValues } from '../http/target.ts';
 import { type Cursor, readCursor } from '../poll/cursor.ts';
 import type { PollOrigin } from '../poll/parts.ts';
 import type { PollSession } from '../poll/session.ts';
 import { slotOf } from '../poll/sid.ts';
+import type { Who } from '../presence/who.ts';
+import { authorize, REFUSED } from '../token/authorize.ts';
 import { answerPreflight } from './held-stream.ts';
 import { encodePoll, encodePollFarewell, encodePollFault, encodePollHead, pollEncoding } from './poll-encoder.ts';
 import { readSubscriptionRequest, type SubscriptionRequest } from './subscription-request.ts';
@@ -52,15 +55,17 @@ export const handlePoll: Handler = (exchange, head) => {
   const waitMs = readTimeoutMs(values, config.pollWaitSeconds * 1_000);
   if (waitMs === null) return refuse('timeout must be a number of seconds');
   if (head.bodyKind !== 'none') return refuse('a poll has no body');
+  const who = authorize(exchange, head, asked, corsFields);
+  if (who === REFUSED) return;
 
   const encoding = pollEncoding(asked.format, head.keepAlive, corsFields);
   const keepAlive = head.keepAlive && !draining;
   if (headOnly) exchange.answerReady([encodePollHead(encoding, keepAlive)], keepAlive);
   else if (cursor.sid === null) {
     const origin = cursor.place === null ? null : { place: cursor.place, sessionLost: false };
-    begin(exchange, asked, encoding, origin, waitMs);
+    begin(exchange, { ...asked, who }, encoding, origin, waitMs);
   } else if (!passOn(exchange, head, cursor.sid, encoding)) {
-    resume(exchange, asked, encoding, cursor.sid, cursor, waitMs);
+    resume(exchange, { ...asked, who }, encoding, cursor.sid, cursor, waitMs);
   }
 };
 
@@ -104,9 +109,9 @@ function resume(
   { since, place }: Cursor,
   waitMs: number,
 ): void {
-  const { polls, draining, history } = exchange.gateway;
+  const { polls, draining, history, presence } = exchange.gateway;
   const session = polls.find(sid);
-  if (session === null) {
+  if (session === null || (session.farewell === null && !owns(exchange.gateway, session, asked.who))) {
     if (place !== null && asked.format === 'json' && history?.hasAny(asked.channels) === true) {
       begin(exchange, asked, encoding, { place, sessionLost: true }, waitMs);
     } else {
@@ -130,6 +135,7 @@ function resume(
     return;
   }
   polls.supersede(session);
+  if (asked.who?.grant) presence.identities.regrant(session.subscriber, asked.who.grant);
   session.acknowledge(since);
   if (session.hasContent || waitMs === 0 || draining) {
     polls.touch(session);
@@ -138,6 +144,14 @@ function resume(
   } else {
     exchange.wait(encoding, session.channels, session, waitMs);
   }
+}
+
+/** With tokens a session is whose first poll it was: to anybody else it is not there. */
+function owns({ tokens, presence }: Gateway, { subscriber }: PollSession, who: Who | null): boolean {
+  if (tokens === null) return true;
+  const known = presence.identities.of(subscriber);
+  const owner = known?.grant ? known.user : null;
+  return owner === (who?.user ?? null);
 }
 
 function faultOf(session: PollSession, { channels, format }: SubscriptionRequest, since: number | null): string | null {

@@ -5,7 +5,7 @@
 // is close code 1012, service restart: come back, and any other worker or machine will do.
 
 import { isUtf8 } from 'node:buffer';
-import type { Encoding } from '../encoding.ts';
+import type { Encoding, Farewell } from '../encoding.ts';
 import { encodeJsonFormat } from '../json-format.ts';
 import { noticeJson } from '../recovery/notice.ts';
 import { CLOSE_CODES } from '../websocket/close-codes.ts';
@@ -21,8 +21,7 @@ export const WEBSOCKET_JSON: Encoding = {
   transport: 'websocket',
   format: 'json',
   encode: (publication) => encodeFrame(TEXT, encodeJsonFormat(publication)),
-  farewell: ({ reason, reconnect }) =>
-    encodeClose(reconnect ? CLOSE_CODES.serviceRestart : CLOSE_CODES.doNotComeBack, reason),
+  farewell: encodeFarewell,
   heartbeat: HEARTBEAT,
   ending: ENDING,
   notice: (notice) => encodeText(noticeJson(notice)),
@@ -34,9 +33,12 @@ export const WEBSOCKET_RAW: Encoding = {
   format: 'raw',
   encode: ({ payload, kind }) =>
     kind === 'published' ? encodeFrame(isUtf8(payload) ? TEXT : BINARY, payload) : NOTHING,
-  farewell: ({ reason, reconnect }) =>
-    encodeClose(reconnect ? CLOSE_CODES.serviceRestart : CLOSE_CODES.doNotComeBack, reason),
+  farewell: encodeFarewell,
   heartbeat: HEARTBEAT,
   ending: ENDING,
   notice: null,
 };
+
+function encodeFarewell({ reason, reconnect, code }: Farewell): Buffer {
+  return encodeClose(code ?? (reconnect ? CLOSE_CODES.serviceRestart : CLOSE_CODES.doNotComeBack), reason);
+}

@@ -5,6 +5,7 @@
 // and are let in. No extensions are taken up: docs/adr/0006-no-websocket-compression.md.
 
 import type { Handler } from '../exchange.ts';
+import { authorize, REFUSED } from '../token/authorize.ts';
 import { answerHandshake } from '../websocket/handshake.ts';
 import { WebSocketSession } from '../websocket/session.ts';
 import { readSubscriptionRequest } from './subscription-request.ts';
@@ -29,8 +30,10 @@ export const handleWebSocket: Handler = (exchange, head) => {
   } else if (draining) {
     exchange.reject(503, 'this worker is draining; try again', 'draining');
   } else {
+    const who = authorize(exchange, head, asked);
+    if (who === REFUSED) return;
     const encoding = asked.format === 'json' ? WEBSOCKET_JSON : WEBSOCKET_RAW;
-    const { channels, since, who } = asked;
+    const { channels, since } = asked;
     exchange.open(encoding, channels, handshake, { session: new WebSocketSession(), since, who });
   }
 };

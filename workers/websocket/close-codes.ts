@@ -24,6 +24,8 @@ export const CLOSE_CODES = {
   tryAgainLater: 1013,
   /** Our own (§7.4.2 leaves 4000 to 4999 to applications): the backend does not want this client back. */
   doNotComeBack: 4000,
+  /** The client's token has expired: come back with a new one. */
+  tokenExpired: 4001,
 } as const;
 
 /** Stands for a close frame without a code, as in the APIs of browsers. Never sent (§7.4.1). */

@@ -30,9 +30,9 @@ export interface SessionHost {
   /**
    * Takes up channels, each once, from a position on or from now on.
    *
-   * @returns a text that says why not, and then none was taken up; or what the reply says beside it.
+   * @returns why not, and then none was taken up; or what the reply says beside it.
    */
-  subscribe(channels: readonly string[], since: string | null): string | Notice;
+  subscribe(channels: readonly string[], since: string | null): LongwireError | Notice;
   unsubscribe(channels: readonly string[]): void;
   /** Counts bytes of a message that is not over, or, negative, gives them back; false when its worker holds too many. */
   countPending(bytes: number): boolean;
@@ -139,7 +139,7 @@ function replyTo(host: SessionHost, payload: Buffer): object {
     return { unsubscribed: channels };
   }
   const outcome = host.subscribe(channels, since);
-  if (typeof outcome === 'string') return faultReply(outcome);
+  if (outcome instanceof LongwireError) return outcome.toBody();
   const { position, client } = outcome;
   return {
     subscribed: channels,
