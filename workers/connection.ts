@@ -3,10 +3,10 @@
 //
 //   open ─▶ moving: on its way to another worker ─▶ closed here, or open again where that was called off
 //   … head ─▶ open: first bytes, subscribed, frames and heartbeats ─▶ finish or close (`release` gives up the channels)
-//          └▶ waiting: a poll; its subscriber tells when there is something ─▶ answered: back to asking, or the end
+//          └▶ waiting: a poll; its session tells when there is something ─▶ answered: back to asking, or the end
 //
 // Cost while open: this object (11 fields, 112 bytes), its wire, its channel's name and its place in the hub; no
-// listener, timer, closure or buffer. While waiting: the same and a poll's subscriber (poll/sessions.ts).
+// listener, timer, closure or buffer. While a first poll waits: the same, for it has no session yet (poll/sessions.ts).
 
 import type { CloseReason } from '../src/close-reason.ts';
 import { LongwireError } from '../src/errors.ts';
@@ -18,7 +18,7 @@ import type { Opening } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
 import { PENDING_LIMIT_BYTES } from './pending-request.ts';
 import type { FirstPoll, WaitingPoll } from './poll/parts.ts';
-import { PollSession, PollSubscriber } from './poll/session.ts';
+import { PollSession } from './poll/session.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';
@@ -45,8 +45,8 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   encoding: Encoding | PollEncoding | null;
   /** Held channels; a string for the usual case of one. Null where a poll's session has them. */
   channels: string | readonly string[] | null;
-  /** An open WebSocket's, or the subscriber of a poll that waits; null for all else. */
-  session: WebSocketSession | PollSubscriber | null;
+  /** An open WebSocket's, or that of a poll that waits; null for all else, first polls among it. */
+  session: WebSocketSession | PollSession | null;
   /** See recovery/in-order.ts. */
   lastOrder: number;
 
@@ -143,7 +143,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     const { encoding } = this;
     if (encoding === null) return null;
     if (encoding.transport !== 'poll') return encoding.ending;
-    return Buffer.concat(encodePoll(encoding, this.pollSession(), false));
+    return Buffer.concat(encodePoll(encoding, this.openSession(), false));
   }
 
   // A poll, and what its session says.
@@ -157,13 +157,16 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     const { gateway } = this;
     const { polls } = gateway;
     this.encoding = encoding;
-    this.channels = holder instanceof PollSession ? null : channels;
-    const subscriber = holder instanceof PollSession ? polls.resume(holder, this) : polls.begin(this, channels, holder);
-    this.session = subscriber;
+    this.channels = channels;
+    this.lastOrder = gateway.order;
     this.state = 'waiting';
+    this.session = holder instanceof PollSession ? polls.resume(holder, this) : polls.begin(this, channels, holder);
     gateway.countTransport(transportIndex.http, -1);
     gateway.countTransport(transportIndex.poll, 1);
-    if (!(holder instanceof PollSession) && holder.origin?.sessionLost === true) polls.tellLost(subscriber);
+    if (this.session !== null) {
+      this.channels = null;
+      if (!(holder instanceof PollSession) && holder.origin?.sessionLost === true) polls.tellLost(this.session);
+    }
     if (waitMs === 0) this.answerPoll();
     else this.wakeIn(waitMs);
   }
@@ -173,7 +176,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     const { encoding } = this;
     if (encoding?.transport !== 'poll') return;
     const keepAlive = encoding.keepAlive && !this.gateway.draining;
-    this.endWait(encodePoll(encoding, this.pollSession(), keepAlive), keepAlive);
+    this.endWait(encodePoll(encoding, this.openSession(), keepAlive), keepAlive);
   }
 
   /** Answers the poll without: another of its session has come. */
@@ -198,9 +201,13 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     this.endWait([encode(encoding, keepAlive)], keepAlive);
   }
 
-  /** The waiting poll's session, which its first answer makes. */
-  private pollSession(): PollSession {
-    return this.gateway.polls.sessionOf(this.session as PollSubscriber);
+  /** The waiting poll's session; one is made for a first poll, with `current`, that it is just being delivered. */
+  openSession(current: Publication | null = null): PollSession {
+    if (this.session instanceof PollSession) return this.session;
+    const session = this.gateway.polls.open(this, current);
+    this.session = session;
+    this.channels = null;
+    return session;
   }
 
   private endWait(answer: readonly Buffer[], keepAlive: boolean): void {
@@ -254,6 +261,10 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   // What the hub says.
 
   deliver(publication: Publication): void {
+    if (this.state === 'waiting') {
+      this.openSession(publication);
+      return;
+    }
     if (this.state === 'moving' && this.gateway.keptBack.keep(this, publication)) return;
     if (this.gateway.conflation?.keep(this, publication) === true) return;
     if (publication.epoch !== '' && !takeInOrder(this, publication, this.gateway)) return;
@@ -266,11 +277,7 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
 
   deliverNow(publication: Publication): void {
     const { encoding } = this;
-    if (encoding === null) return;
-    if (encoding.transport === 'poll') {
-      this.pollSession().deliverNow(publication);
-      return;
-    }
+    if (encoding === null || encoding.transport === 'poll') return;
     const frame = frameOf(publication, encoding);
     if (frame.length === 0 || !this.send(frame)) return;
     const { counters } = this.gateway;
@@ -316,8 +323,8 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   disconnect(farewell: Farewell): void {
     const { encoding } = this;
     if (this.state === 'moving') this.gateway.keptBack.dismiss(this, farewell);
-    else if (encoding !== null && encoding.transport !== 'poll')
-      this.finish('disconnected', encoding.farewell(farewell));
+    else if (encoding?.transport === 'poll') this.dismiss(farewell);
+    else if (encoding !== null) this.finish('disconnected', encoding.farewell(farewell));
   }
 
   /** Gives a frame to the wire, or closes a connection whose outbox has no room for it (false). */
@@ -358,8 +365,8 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   }
 
   /** As the hub and presence know it. */
-  private get client(): Connection | PollSubscriber {
-    return this.session instanceof PollSubscriber ? this.session : this;
+  private get client(): Connection | PollSession {
+    return this.session instanceof PollSession ? this.session : this;
   }
 
   protected readHeld(buffer: Buffer, start: number, end: number): void {
@@ -380,8 +387,9 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     const { gateway, channels, encoding, session } = this;
     if (encoding === null) return;
     if (session instanceof WebSocketSession) gateway.pendingBytes -= session.pendingBytes;
-    if (session instanceof PollSubscriber) gateway.polls.leave(session, channels);
-    else if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
+    if (session instanceof PollSession) gateway.polls.leave(session);
+    else if (encoding.transport === 'poll') gateway.polls.leaveFirst();
+    if (typeof channels === 'string') gateway.hub.unsubscribe(channels, this);
     else if (channels !== null) for (const channel of channels) gateway.hub.unsubscribe(channel, this);
     gateway.history?.recoveries.forget(this);
     gateway.conflation?.forget(this);

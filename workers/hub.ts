@@ -8,8 +8,8 @@
 //
 // A fan-out to a crowd is cut into slices of about a millisecond, so that accepting, heartbeats and other channels go on.
 // Publications of one crowd wait for each other in its queue, so they never overtake. Who subscribes while a publication is
-// being fanned out does not get it: when a fan-out is cut, it puts a mark of its own behind the last member in the Set
-// (which iterates in order of insertion) and stops there. That is exact, and costs a member nothing.
+// being fanned out does not get it: a fan-out begins by putting a mark of its own behind the last member in the Set (which
+// iterates in order of insertion) and stops there. That is exact, and costs a member nothing.
 //
 // Bound: at most `FANOUT_LIMIT` publications and `FANOUT_LIMIT_BYTES` of payload wait in all crowds together. Beyond that the
 // oldest is finished on the spot: the turn gets longer, memory does not. Well before that, at `BEHIND_SHARE` of either, `onBehind`
@@ -153,6 +153,17 @@ export class Hub {
     this.subscriptionCount++;
   }
 
+  /** `next` holds the channel in the place of `former`, and is brought what is broadcast from now on. */
+  replace(channel: string, former: Subscriber, next: Subscriber): void {
+    if (this.channels.get(channel) === former) {
+      // Where it stands: a Map grows by what is taken out and put in again.
+      this.channels.set(channel, next);
+      return;
+    }
+    this.subscribe(channel, next);
+    this.unsubscribe(channel, former);
+  }
+
   unsubscribe(channel: string, subscriber: Subscriber): void {
     const holder = this.channels.get(channel);
     if (holder instanceof Crowd) {
@@ -178,7 +189,9 @@ export class Hub {
       return;
     }
     const fanout = new Fanout(holder, publication, now);
+    holder.members.add(fanout);
     if (holder.queue === null && this.deliverSlice(fanout, now + SLICE_MS)) {
+      holder.members.delete(fanout);
       this.finished(now);
       return;
     }
@@ -188,7 +201,6 @@ export class Hub {
   private enqueue(fanout: Fanout): void {
     const { crowd, publication } = fanout;
     publication.retain();
-    crowd.members.add(fanout);
     if (crowd.queue === null) {
       crowd.queue = [fanout];
       this.running.push(crowd);

@@ -238,6 +238,23 @@ describe('a fan-out to many', () => {
     assert.deepEqual(later.got, ['4']);
   });
 
+  it('gives who takes the place of one that is just being told nothing of that, though the fan-out is in its first slice', () => {
+    const next = new Listener();
+    const former: Subscriber = {
+      warm: () => 0,
+      deliver: () => hub.replace('a', former, next),
+    };
+    for (const channel of ['a', 'b']) {
+      hub.subscribe(channel, former);
+      if (channel === 'b') continue;
+      hub.subscribe(channel, new Listener());
+    }
+    broadcast('a', '1');
+    assert.deepEqual([next.got, hub.subscriptionCount], [[], 3]);
+    broadcast('a', '2');
+    assert.deepEqual(next.got, ['2']);
+  });
+
   it('gives who leaves while it is cut nothing more', async () => {
     const listeners = subscribeMany('a');
     broadcast('a', '1', '2');

@@ -320,7 +320,7 @@ function makeBatch(movers: readonly Mover[], presence: Presence): Batch {
 
 function stateOf(mover: Mover, { identities }: Presence): HeldState {
   const { encoding, channels } = mover;
-  const known = identities.of(mover instanceof PollSession ? mover.subscriber : mover);
+  const known = identities.of(mover);
   const identity = known === null ? {} : { identity: packIdentity(known) };
   const state = { encoding: encoding?.index ?? -1, channels: channels ?? [], ...identity };
   if (!(mover instanceof PollSession)) return state;

@@ -18,7 +18,7 @@ import { notMovedIndex } from '../../src/stats.ts';
 import type { Admission } from '../admission.ts';
 import { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
-import { PollSession, PollSubscriber } from '../poll/session.ts';
+import type { PollSession } from '../poll/session.ts';
 import type { Wire } from '../wire/wire.ts';
 import { BATCH_SIZE, Giver } from './giver.ts';
 import { HandOver } from './hand-over.ts';
@@ -187,9 +187,7 @@ export class Moves {
   /** Poll sessions, those of first polls that wait included: whoever is to be given away has one from now on. */
   private get sessions(): PollSession[] {
     const { polls } = this.gateway;
-    for (const { session, settled } of this.find(isFirstPoll, Number.POSITIVE_INFINITY)) {
-      if (settled && session instanceof PollSubscriber) polls.sessionOf(session);
-    }
+    for (const connection of this.find(isFirstPoll, Number.POSITIVE_INFINITY)) connection.openSession();
     return polls.sessions.filter(({ state }) => state === 'here');
   }
 
@@ -237,7 +235,7 @@ function isHeld({ state }: Connection): boolean {
 }
 
 function isFirstPoll({ state, session }: Connection): boolean {
-  return state === 'waiting' && session instanceof PollSubscriber && !(session.holder instanceof PollSession);
+  return state === 'waiting' && session === null;
 }
 
 /** Between two requests; one that has sent half a head goes on here, and is idle once that is answered. */

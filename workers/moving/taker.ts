@@ -94,7 +94,7 @@ export class Taker {
     if (poll !== undefined) {
       const format = index === RAW_POLL ? 'raw' : 'json';
       const session = polls.expect(poll.sid, channels, pollEncoding(format, poll.keepAlive, poll.fields));
-      presence.introduce(session.subscriber, identity);
+      presence.introduce(session, identity);
       return session;
     }
     const encoding = encodingOf(index);
@@ -140,7 +140,7 @@ export class Taker {
         return new KeptFrame(bytes, kept[i + 1] ?? null);
       }),
     );
-    this.gateway.presence.enter(session.subscriber, session.channels);
+    this.gateway.presence.enter(session, session.channels);
     session.goOn();
     this.gateway.polls.touch(session);
     this.gateway.polls.onOpened(session.sid);

@@ -1,19 +1,15 @@
 // What poll sessions have to do with: the polls that wait, their limits, what they are answered with, who their clients are.
 
-import type { Publication } from '../../src/publication.ts';
 import type { Encoding, Farewell, PollEncoding } from '../encoding.ts';
 import type { Holder } from '../presence/identities.ts';
 import type { Who } from '../presence/who.ts';
-import type { OrderParts } from '../recovery/in-order.ts';
+import type { Ordered, OrderParts } from '../recovery/in-order.ts';
 import type { WorkerHistory } from '../recovery/worker-history.ts';
 import type { Frame } from './mailbox.ts';
 
-/** A poll that waits: its connection. */
-export interface WaitingPoll {
+/** A poll that waits: its connection. As long as there is no session it is the hub's subscriber. */
+export interface WaitingPoll extends Holder, Ordered {
   readonly encoding: Encoding | PollEncoding | null;
-  readonly channels: string | readonly string[] | null;
-  /** Something was published, and there is no session yet. */
-  deliverNow(publication: Publication): void;
   /** Answers it with what its session has. */
   answerPoll(): void;
   /** Answers it without: another poll of its session has come. */
@@ -66,6 +62,7 @@ export interface PollPresence {
   meet(holder: Holder, channels: string | readonly string[], who: Who | null): string | null;
   enter(holder: Holder, channels: string | readonly string[]): void;
   leave(holder: Holder): void;
+  pass(from: Holder, to: Holder): void;
   giveUp(holder: Holder): void;
   clientOf(holder: Holder): string | null;
 }

@@ -1,7 +1,8 @@
-// One client that polls: its subscriber, which the hub knows from the first poll to the end of all, and its session, which is
-// there from the first answer on. All of a worker's are in sessions.ts, whose head has the picture.
+// A poll session: what a client that polls has from its first answer on. It is the hub's subscriber for its client between the
+// polls and while they wait, it keeps what is published in its mailbox, and says when the poll that waits is to be answered. All
+// of a worker's are in sessions.ts, whose head has the picture.
 //
-// The subscriber stays the same for all of that, so that a fan-out under way neither misses nor meets a session twice.
+// Before it the connection of the first poll is the hub's subscriber itself, as a stream's is (docs/adr/0031).
 
 import type { Publication } from '../../src/publication.ts';
 import type { Counters } from '../../src/stats.ts';
@@ -25,83 +26,17 @@ export interface PollHome {
   readonly keptBack: KeptBack;
   readonly counters: Counters;
   readonly presence: PollPresence | null;
-  sessionOf(subscriber: PollSubscriber): PollSession;
-  originOf(subscriber: PollSubscriber, channels: string | readonly string[], encoding: PollEncoding): string | null;
-  standingOf(subscriber: PollSubscriber, channels: string | readonly string[], encoding: PollEncoding): string | null;
+  standingOf(session: PollSession): string | null;
   keep(publication: Publication, encoding: PollEncoding): KeptFrame;
   answerSoon(session: PollSession): void;
-  overrun(subscriber: PollSubscriber): void;
+  overrun(session: PollSession): void;
+  onTold(session: PollSession): void;
   expire(session: PollSession): void;
   dismiss(session: PollSession, farewell: Farewell): void;
 }
 
-/** The hub's side of a client that polls, from its first poll to the end of its session. */
-export class PollSubscriber implements Holder, Ordered {
-  private readonly polls: PollHome;
-  /** Who speaks for the client: its first poll, from that one's answer on its session. */
-  holder: WaitingPoll | PollSession;
-  lastOrder: number;
-
-  constructor(polls: PollHome, holder: WaitingPoll | PollSession) {
-    this.polls = polls;
-    this.holder = holder;
-    this.lastOrder = polls.worker.order;
-  }
-
-  get channels(): string | readonly string[] | null {
-    return this.holder.channels;
-  }
-
-  deliver(publication: Publication): void {
-    if (publication.epoch !== '' && !takeInOrder(this, publication, this.polls.worker)) return;
-    this.holder.deliverNow(publication);
-  }
-
-  deliverNow(publication: Publication): void {
-    this.holder.deliverNow(publication);
-  }
-
-  warm(): number {
-    return 0;
-  }
-
-  disconnect(farewell: Farewell): void {
-    const { holder } = this;
-    if (this.onItsWay) this.polls.keptBack.dismiss(this, farewell);
-    else if (holder instanceof PollSession) holder.polls.dismiss(holder, farewell);
-    else holder.dismiss(farewell);
-  }
-
-  get onItsWay(): boolean {
-    return this.holder instanceof PollSession && ['moving', 'expected'].includes(this.holder.state);
-  }
-
-  // What a recovery says.
-
-  settleOrder(): void {
-    settleOrder(this, this.polls.worker);
-  }
-
-  get roomBytes(): number {
-    return this.polls.sessionOf(this).mailbox.roomBytes;
-  }
-
-  deliverRun(publications: readonly Publication[]): void {
-    for (const publication of publications) this.holder.deliverNow(publication);
-  }
-
-  onRecovered(notice: Notice): void {
-    this.polls.sessionOf(this).tell(notice);
-  }
-
-  onOverrun(): void {
-    this.polls.overrun(this);
-  }
-}
-
-export class PollSession implements Timed {
+export class PollSession implements Timed, Holder, Ordered {
   readonly polls: PollHome;
-  readonly subscriber: PollSubscriber;
   /** Null between polls. */
   waiting: WaitingPoll | null;
   /**
@@ -120,29 +55,32 @@ export class PollSession implements Timed {
   acknowledged: number;
   /** Whether the poll that waits is to be answered at the end of this turn. */
   due: boolean;
+  /** See recovery/in-order.ts. */
+  lastOrder: number;
   timerPrevious: Timed | null;
   timerNext: Timed | null;
   timerTick: number;
 
+  /** @param place Where its client stands in the history; null where there is none, or that cannot be said. */
   constructor(
     polls: PollHome,
-    subscriber: PollSubscriber | null,
     waiting: WaitingPoll | null,
     channels: string | readonly string[],
     encoding: PollEncoding,
+    place: string | null,
     sid: string = makeSid(polls.slot),
   ) {
     this.polls = polls;
-    this.subscriber = subscriber ?? new PollSubscriber(polls, this);
     this.waiting = waiting;
     this.state = 'here';
     this.farewell = null;
     this.sid = sid;
     this.channels = channels;
     this.encoding = encoding;
-    this.mailbox = new Mailbox(polls.store, polls.originOf(this.subscriber, channels, encoding));
+    this.mailbox = new Mailbox(polls.store, place);
     this.acknowledged = 0;
     this.due = false;
+    this.lastOrder = polls.worker.order;
     this.timerPrevious = null;
     this.timerNext = null;
     this.timerTick = 0;
@@ -150,7 +88,7 @@ export class PollSession implements Timed {
 
   /** Whether it is subscribed to its channels itself, and not stood in for while it recovers. */
   get settled(): boolean {
-    return this.polls.worker.history?.recoveries.has(this.subscriber) !== true;
+    return this.polls.worker.history?.recoveries.has(this) !== true;
   }
 
   get format(): Format {
@@ -160,32 +98,74 @@ export class PollSession implements Timed {
   /** Is on its way: publications after `order` are kept back. */
   setOut(state: 'moving' | 'expected', order: number): void {
     this.state = state;
-    this.polls.keptBack.begin(this.subscriber, order);
+    this.polls.keptBack.begin(this, order);
   }
 
   /** Is here, as before or as new, and gets what was kept back; one that too much was published for has ended. */
   goOn(): void {
     if (this.state !== 'moving' && this.state !== 'expected') return;
-    const { publications, farewell } = this.polls.keptBack.end(this.subscriber);
+    const { publications, farewell } = this.polls.keptBack.end(this);
     this.state = 'here';
     if (publications === null) this.polls.expire(this);
     else for (const publication of [...publications].sort((a, b) => a.order - b.order)) this.deliverNow(publication);
-    if (farewell !== null) this.subscriber.disconnect(farewell);
+    if (farewell !== null) this.disconnect(farewell);
+  }
+
+  // What the hub says.
+
+  deliver(publication: Publication): void {
+    if (publication.epoch !== '' && !takeInOrder(this, publication, this.polls.worker)) return;
+    this.deliverNow(publication);
+  }
+
+  warm(): number {
+    return 0;
   }
 
   deliverNow(publication: Publication): void {
-    if (this.state !== 'here' && this.polls.keptBack.keep(this.subscriber, publication)) return;
+    if (this.state !== 'here' && this.polls.keptBack.keep(this, publication)) return;
     // A payload alone has no place for a gap, or for who comes and goes.
     if (publication.kind !== 'published' && this.format === 'raw') return;
     this.mailbox.put(this.polls.keep(publication, this.encoding));
     if (this.waiting !== null) this.polls.answerSoon(this);
   }
 
-  /** What its client is told of its history, in its place between publications. */
-  tell(notice: Notice): void {
+  // What a recovery says.
+
+  settleOrder(): void {
+    settleOrder(this, this.polls.worker);
+  }
+
+  get roomBytes(): number {
+    return this.mailbox.roomBytes;
+  }
+
+  deliverRun(publications: readonly Publication[]): void {
+    for (const publication of publications) this.deliverNow(publication);
+  }
+
+  /** What its client is told of its history has its place between publications. */
+  onRecovered(notice: Notice): void {
     this.mailbox.put(new KeptFrame(Buffer.from(noticeJson(notice)), notice.position ?? null));
     if (this.waiting !== null) this.polls.answerSoon(this);
   }
+
+  onOverrun(): void {
+    this.polls.overrun(this);
+  }
+
+  // What the backend says.
+
+  disconnect(farewell: Farewell): void {
+    if (this.onItsWay) this.polls.keptBack.dismiss(this, farewell);
+    else this.polls.dismiss(this, farewell);
+  }
+
+  get onItsWay(): boolean {
+    return this.state === 'moving' || this.state === 'expected';
+  }
+
+  // What its polls say.
 
   /** Whether these are its channels, in whatever order. */
   holds(channels: string | readonly string[]): boolean {
@@ -211,18 +191,19 @@ export class PollSession implements Timed {
       this.polls.limits.answerLimitBytes,
     );
     const { counters } = this.polls;
+    this.polls.onTold(this);
     counters.deliveries += frames.length;
     for (const frame of frames) counters.deliveredBytes += frame.length;
     const count = from + frames.length;
     // With everything that is here the client stands where the worker does, though nothing was published in its channels lately.
     const whole = count === mailbox.position && this.state === 'here';
-    const line = whole ? this.polls.standingOf(this.subscriber, this.channels, this.encoding) : null;
+    const line = whole ? this.polls.standingOf(this) : null;
     return { frames, since: writePosition(line ?? mailbox.placeAt(count), count), lost: from - acknowledged };
   }
 
   /** The client id, where its client is known; null elsewhere. */
   get client(): string | null {
-    return this.polls.presence?.clientOf(this.subscriber) ?? null;
+    return this.polls.presence?.clientOf(this) ?? null;
   }
 
   /** Whether there is something to say at once. */

@@ -1,6 +1,6 @@
 // Poll sessions: what goes on between the polls of one client.
 //
-//   first poll ─▶ a subscriber, waiting; no session yet
+//   first poll ─▶ its connection is the hub's subscriber; no session yet
 //                   └─ first answer ─▶ a session: sid, mailbox, positions ◀─▶ polls that name its sid
 //                                        └─ no poll for LONGWIRE_POLL_EXPIRY_SECONDS ─▶ expired, forgotten
 //
@@ -8,21 +8,25 @@
 // turn is answered once, with all ten.
 //
 // Where a channel has history every answer names the place in it too, and a first poll that brings such a place recovers as streams
-// do (workers/recovery/), into the mailbox, as that has room.
+// do (workers/recovery/), into the mailbox of a session that it has from the beginning, as that has room.
 //
-// Cost: 48 bytes a first poll that waits. A session: a Map entry, a sid, two objects (about 300 bytes), its channels in the
+// Invariant: as a session takes the place of its first poll it is given all that was broadcast since that poll came and has not
+// reached it, and it is brought what is broadcast later: nothing twice, nothing not at all (docs/adr/0031).
+//
+// Cost: nothing a first poll that waits. A session: a Map entry, a sid, two objects (about 280 bytes), its channels in the
 // hub, and what its mailbox holds; at most `sessionLimit` of both kinds together.
 
 import { formatPosition, parsePosition } from '../../src/position.ts';
 import { Publication } from '../../src/publication.ts';
 import type { Counters } from '../../src/stats.ts';
-import { type Farewell, frameOf, type PollEncoding } from '../encoding.ts';
+import { type Encoding, type Farewell, frameOf, type PollEncoding } from '../encoding.ts';
 import type { Hub } from '../hub.ts';
 import { KeptBack } from '../moving/kept-back.ts';
+import type { Ordered } from '../recovery/in-order.ts';
 import type { TimingWheel } from '../timing-wheel.ts';
 import { KeptFrame, MailStore } from './mailbox.ts';
 import type { FirstPoll, PollLimits, PollPresence, PollWorker, WaitingPoll } from './parts.ts';
-import { type PollHome, PollSession, PollSubscriber } from './session.ts';
+import { type PollHome, PollSession } from './session.ts';
 
 const SLICE_MS = 1;
 
@@ -41,6 +45,8 @@ export class PollSessions implements PollHome {
   private readonly named: Map<string, PollSession>;
   /** First polls that wait, whose sessions are still to come. */
   private unnamed: number;
+  /** Sessions of first polls that recover and have not been answered yet. */
+  private readonly untold: Set<PollSession>;
   /** Sessions whose poll is to be answered at the end of the turn. */
   private due: PollSession[];
   private scheduled: boolean;
@@ -69,6 +75,7 @@ export class PollSessions implements PollHome {
     this.counters = counters;
     this.named = new Map();
     this.unnamed = 0;
+    this.untold = new Set();
     this.due = [];
     this.scheduled = false;
     this.lastKept = null;
@@ -92,10 +99,9 @@ export class PollSessions implements PollHome {
 
   /** Holds the place of a session that another worker is about to give. */
   expect(sid: string, channels: string | readonly string[], encoding: PollEncoding): PollSession {
-    const session = new PollSession(this, null, null, channels, encoding, sid);
+    const session = new PollSession(this, null, channels, encoding, null, sid);
     this.named.set(sid, session);
-    if (typeof channels === 'string') this.hub.subscribe(channels, session.subscriber);
-    else for (const channel of channels) this.hub.subscribe(channel, session.subscriber);
+    for (const channel of listOf(channels)) this.hub.subscribe(channel, session);
     session.setOut('expected', 0);
     return session;
   }
@@ -103,12 +109,13 @@ export class PollSessions implements PollHome {
   /** It is another worker's, or nobody's. */
   forget(session: PollSession): void {
     if (session.state === 'gone') return;
-    this.presence?.giveUp(session.subscriber);
-    this.keptBack.end(session.subscriber);
+    this.presence?.giveUp(session);
+    this.keptBack.end(session);
     session.state = 'gone';
     this.wheel.cancel(session);
     this.named.delete(session.sid);
-    this.unsubscribe(session.subscriber, session.channels);
+    this.untold.delete(session);
+    this.unsubscribe(session);
     session.mailbox.clear();
   }
 
@@ -116,80 +123,91 @@ export class PollSessions implements PollHome {
     return this.named.get(sid) ?? null;
   }
 
-  /** A client's first poll begins to wait, with what it has missed since it was here, if that can be said. */
-  begin(waiting: WaitingPoll, channels: string | readonly string[], { who, origin }: FirstPoll): PollSubscriber {
-    const subscriber = new PollSubscriber(this, waiting);
+  /**
+   * A client's first poll begins to wait, with what it has missed since it was here, if that can be said.
+   *
+   * @returns its session, where it recovers.
+   */
+  begin(waiting: WaitingPoll, channels: string | readonly string[], { who, origin }: FirstPoll): PollSession | null {
     const { history } = this.worker;
     this.unnamed++;
-    this.presence?.meet(subscriber, channels, who);
+    this.presence?.meet(waiting, channels, who);
+    let session: PollSession | null = null;
     if (origin !== null && history?.hasAny(channels) === true) {
-      history.recoveries.begin(subscriber, listOf(channels), parsePosition(origin.place));
-    } else if (typeof channels === 'string') this.hub.subscribe(channels, subscriber);
-    else for (const channel of channels) this.hub.subscribe(channel, subscriber);
-    this.presence?.enter(subscriber, channels);
-    return subscriber;
+      const since = parsePosition(origin.place);
+      session = this.name(waiting, since === null ? null : formatPosition(since.epoch, since.offset));
+      this.untold.add(session);
+      history.recoveries.begin(session, listOf(channels), since);
+    } else {
+      for (const channel of listOf(channels)) this.hub.subscribe(channel, waiting);
+    }
+    this.presence?.enter(session ?? waiting, channels);
+    return session;
   }
 
   /** Tells a client whose session is gone of its channels that have no history: what was kept for it is gone too. */
-  tellLost(subscriber: PollSubscriber): void {
+  tellLost(session: PollSession): void {
     const { history } = this.worker;
-    for (const channel of listOf(subscriber.channels)) {
-      if (history?.has(channel) !== true) subscriber.deliverNow(Publication.gap(channel));
+    for (const channel of listOf(session.channels)) {
+      if (history?.has(channel) !== true) session.deliverNow(Publication.gap(channel));
     }
   }
 
-  /** Where a client came from that recovers; where any other stands that has been given nothing yet. */
-  originOf(subscriber: PollSubscriber, channels: string | readonly string[], encoding: PollEncoding): string | null {
-    const since = this.worker.history?.recoveries.sinceOf(subscriber) ?? null;
-    if (since !== null) return formatPosition(since.epoch, since.offset);
-    return this.hasPlaces(subscriber, channels, encoding) ? this.placeOf(subscriber, channels) : null;
+  /**
+   * A first poll is about to be answered: makes its session, which is the hub's subscriber in its place.
+   *
+   * @param current What is being delivered to the poll; null for nothing.
+   */
+  open(waiting: WaitingPoll, current: Publication | null): PollSession {
+    const { channels, encoding } = waiting;
+    const owed = this.owedTo(waiting, current);
+    const session = this.name(waiting, this.hasPlaces(channels, encoding) ? this.placeBefore(owed) : null);
+    for (const channel of listOf(channels)) this.hub.replace(channel, waiting, session);
+    for (const publication of owed) session.deliverNow(publication);
+    return session;
   }
 
-  /** The same of one that has been given everything that is here for it; null where its last publication says more. */
-  standingOf(subscriber: PollSubscriber, channels: string | readonly string[], encoding: PollEncoding): string | null {
-    // While the line is put right, more has been broadcast than it says.
-    const sure = this.hasPlaces(subscriber, channels, encoding) && this.worker.history?.line.live === true;
-    return sure ? this.placeOf(subscriber, channels) : null;
-  }
-
-  private hasPlaces(
-    subscriber: PollSubscriber,
-    channels: string | readonly string[],
-    { format }: PollEncoding,
-  ): boolean {
-    const { history } = this.worker;
-    return format === 'json' && history?.hasAny(channels) === true && !history.recoveries.has(subscriber);
-  }
-
-  /** As far as the line has come, or to just before what waits in the hub for this client. */
-  private placeOf({ lastOrder }: PollSubscriber, channels: string | readonly string[]): string | null {
-    const { history, hub } = this.worker;
-    let first: Publication | null = null;
-    for (const channel of hub.waitingCount === 0 ? [] : listOf(channels)) {
-      hub.forEachWaiting(channel, (publication) => {
-        const { epoch, order } = publication;
-        if (epoch !== '' && order > lastOrder && (first === null || order < first.order)) first = publication;
-      });
-    }
-    if (first === null) return history?.line.position ?? null;
-    const { epoch, offset } = first as Publication;
-    return formatPosition(epoch, Math.max(0, offset - 1));
-  }
-
-  /** The client's session, which is made for its first poll as that is about to be answered. */
-  sessionOf(subscriber: PollSubscriber): PollSession {
-    const { holder } = subscriber;
-    if (holder instanceof PollSession) return holder;
-    const { channels, encoding } = holder;
+  private name(waiting: WaitingPoll, place: string | null): PollSession {
+    const { channels, encoding } = waiting;
     if (channels === null || encoding?.transport !== 'poll') {
       throw new TypeError('only a poll that waits has a session');
     }
-    const session = new PollSession(this, subscriber, holder, channels, encoding);
-    subscriber.holder = session;
+    const session = new PollSession(this, waiting, channels, encoding, place);
     this.unnamed--;
     this.named.set(session.sid, session);
+    this.presence?.pass(waiting, session);
     this.onOpened(session.sid);
     return session;
+  }
+
+  /** Where a client stands that has been given everything that is here for it; null where its last publication says more. */
+  standingOf(session: PollSession): string | null {
+    const { history } = this.worker;
+    // While the line is put right, more has been broadcast than it says.
+    if (history?.line.live !== true || history.recoveries.has(session)) return null;
+    return this.hasPlaces(session.channels, session.encoding) ? this.placeBefore(this.owedTo(session, null)) : null;
+  }
+
+  private hasPlaces(channels: string | readonly string[] | null, encoding: Encoding | PollEncoding | null): boolean {
+    return encoding?.format === 'json' && channels !== null && this.worker.history?.hasAny(channels) === true;
+  }
+
+  /** As far as the line has come, or to just before the first of those with a place in the history. */
+  private placeBefore(publications: readonly Publication[]): string | null {
+    const first = publications.find(({ epoch }) => epoch !== '');
+    if (first === undefined) return this.worker.history?.line.position ?? null;
+    return formatPosition(first.epoch, Math.max(0, first.offset - 1));
+  }
+
+  /** What waits in the hub and was broadcast after `lastOrder`, and `current` with it, in order. */
+  private owedTo({ channels, lastOrder }: Ordered, current: Publication | null): Publication[] {
+    const owed = new Set<Publication>(current === null ? [] : [current]);
+    for (const channel of this.hub.waitingCount === 0 ? [] : listOf(channels)) {
+      this.hub.forEachWaiting(channel, (publication) => {
+        if (publication.order > lastOrder) owed.add(publication);
+      });
+    }
+    return [...owed].sort((a, b) => a.order - b.order);
   }
 
   /** A newer poll has come: one that waits is answered, and those that its connection has waiting behind it. */
@@ -198,24 +216,28 @@ export class PollSessions implements PollHome {
   }
 
   /** The next poll of a session begins to wait. */
-  resume(session: PollSession, waiting: WaitingPoll): PollSubscriber {
+  resume(session: PollSession, waiting: WaitingPoll): PollSession {
     this.wheel.cancel(session);
     session.waiting = waiting;
-    return session.subscriber;
+    return session;
   }
 
-  /** A poll waits no more: it is being answered, or its client has gone. */
-  leave(subscriber: PollSubscriber, channels: string | readonly string[] | null): void {
-    const { holder } = subscriber;
-    if (holder instanceof PollSession) {
-      holder.waiting = null;
-      this.touch(holder);
-    } else {
-      // Nothing was said to it yet, so there is nothing to keep.
-      this.unnamed--;
-      this.unsubscribe(subscriber, channels ?? []);
-      this.presence?.leave(subscriber);
-    }
+  /** A poll of a session waits no more: it is being answered, or its client has gone. */
+  leave(session: PollSession): void {
+    session.waiting = null;
+    // Nobody knows its name, so nobody will come.
+    if (this.untold.has(session)) this.end(session);
+    else this.touch(session);
+  }
+
+  /** A first poll waits no more. Nothing was said to it yet, so there is nothing to keep. */
+  leaveFirst(): void {
+    this.unnamed--;
+  }
+
+  /** A session's client is about to know its name. */
+  onTold(session: PollSession): void {
+    if (this.untold.size > 0) this.untold.delete(session);
   }
 
   /** The session has been heard of: it begins to expire anew. */
@@ -224,10 +246,9 @@ export class PollSessions implements PollHome {
   }
 
   /** More was published for it than may be kept while it recovers: it begins again from where it came from. */
-  overrun(subscriber: PollSubscriber): void {
-    const session = this.sessionOf(subscriber);
+  overrun(session: PollSession): void {
     session.waiting?.overrun();
-    this.expire(session);
+    if (session.state !== 'gone') this.expire(session);
   }
 
   expire(session: PollSession): void {
@@ -237,7 +258,7 @@ export class PollSessions implements PollHome {
 
   /** It is over, and its client knows, or will hear of it. */
   end(session: PollSession): void {
-    this.presence?.leave(session.subscriber);
+    this.presence?.leave(session);
     this.forget(session);
     this.onExpired(session.sid);
   }
@@ -245,8 +266,8 @@ export class PollSessions implements PollHome {
   /** The backend ends it: the poll that waits is told, or the next one, if it comes before the session would have expired. */
   dismiss(session: PollSession, farewell: Farewell): void {
     if (session.state !== 'here') return;
-    this.presence?.leave(session.subscriber);
-    this.unsubscribe(session.subscriber, session.channels);
+    this.presence?.leave(session);
+    this.unsubscribe(session);
     session.mailbox.clear();
     session.state = 'dismissed';
     session.farewell = farewell;
@@ -295,10 +316,9 @@ export class PollSessions implements PollHome {
     if (this.due.length > 0) this.schedule();
   };
 
-  private unsubscribe(subscriber: PollSubscriber, channels: string | readonly string[]): void {
-    this.worker.history?.recoveries.forget(subscriber);
-    if (typeof channels === 'string') this.hub.unsubscribe(channels, subscriber);
-    else for (const channel of channels) this.hub.unsubscribe(channel, subscriber);
+  private unsubscribe(session: PollSession): void {
+    this.worker.history?.recoveries.forget(session);
+    for (const channel of listOf(session.channels)) this.hub.unsubscribe(channel, session);
   }
 }
 

@@ -1,6 +1,6 @@
 // Identities: a table beside the connections, for those that are known: who has said `?user=`, or holds a channel with presence.
 //
-// A holder is what the hub delivers to: a connection, or the subscriber of a poll session, which outlives its connections.
+// A holder is what the hub delivers to: a connection, or a poll session, which outlives its connections.
 // Each that is known has a client id, for all of its life, moves included.
 //
 // Cost: nothing for those who are not known; else this entry, an id, and two or three places in maps: 450 bytes with all that goes with
@@ -88,10 +88,22 @@ export class Identities {
 
   add(holder: Holder, identity: Identity): Known {
     const known = new Known(identity);
+    this.set(holder, known);
+    return known;
+  }
+
+  /** Another holder is this client from now on. */
+  pass(from: Holder, to: Holder): void {
+    const known = this.known.get(from);
+    if (known === undefined) return;
+    this.remove(from);
+    this.set(to, known);
+  }
+
+  private set(holder: Holder, known: Known): void {
     this.known.set(holder, known);
     this.clients.set(known.client, holder);
     if (known.user !== '') this.name(known.user, holder);
-    return known;
   }
 
   remove(holder: Holder): void {

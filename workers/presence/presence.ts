@@ -120,6 +120,11 @@ export class Presence {
     if (this.identities.size > 0) this.identities.remove(holder);
   }
 
+  /** Another holder speaks for the same client. */
+  pass(from: Holder, to: Holder): void {
+    if (this.identities.size > 0) this.identities.pass(from, to);
+  }
+
   clientOf(holder: Holder): string | null {
     return this.identities.of(holder)?.client ?? null;
   }

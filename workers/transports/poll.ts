@@ -135,7 +135,7 @@ function resume(
     return;
   }
   polls.supersede(session);
-  if (asked.who?.grant) presence.identities.regrant(session.subscriber, asked.who.grant);
+  if (asked.who?.grant) presence.identities.regrant(session, asked.who.grant);
   session.acknowledge(since);
   if (session.hasContent || waitMs === 0 || draining) {
     polls.touch(session);
@@ -147,9 +147,9 @@ function resume(
 }
 
 /** With tokens a session is whose first poll it was: to anybody else it is not there. */
-function owns({ tokens, presence }: Gateway, { subscriber }: PollSession, who: Who | null): boolean {
+function owns({ tokens, presence }: Gateway, session: PollSession, who: Who | null): boolean {
   if (tokens === null) return true;
-  const known = presence.identities.of(subscriber);
+  const known = presence.identities.of(session);
   const owner = known?.grant ? known.user : null;
   return owner === (who?.user ?? null);
 }

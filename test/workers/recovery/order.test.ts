@@ -190,16 +190,36 @@ describe('a poll that is answered with nothing', () => {
     publish('a', '1');
     crowd('b');
     const peer = new Peer(test.gateway);
-    peer.send(get('/poll/a?channel=b'));
+    peer.send(get('/poll/a?channel=b&timeout=0'));
+    const poll = (): void => {
+      const sid = peer.answers.at(-1)?.headers['longwire-sid'];
+      peer.send(get(`/poll/a?channel=b&sid=${sid}&since=${sinceOf(peer)}`));
+    };
+    poll();
     publish('b', '2');
     assert.ok(test.gateway.hub.waitingCount > 0, 'the fan-out is cut');
     peer.connection.answerPoll();
     assert.equal(sinceOf(peer), 'e.1.0');
-    const sid = peer.answers.at(-1)?.headers['longwire-sid'];
     await settled();
-    peer.send(get(`/poll/a?channel=b&sid=${sid}&since=${sinceOf(peer)}`));
+    poll();
     await settled();
     assert.deepEqual([told(peer), sinceOf(peer)], [['2'], 'e.2.1']);
+  });
+
+  it('and is a first one is given what waits in a crowd for it after all', async () => {
+    publish('a', '1');
+    crowd('b');
+    const peer = new Peer(test.gateway);
+    peer.send(get('/poll/a?channel=b'));
+    publish('b', '2');
+    publish('b', '3');
+    assert.equal(test.gateway.hub.waitingCount, 2, 'the fan-out is cut');
+    peer.connection.answerPoll();
+    assert.deepEqual([told(peer), sinceOf(peer)], [['2', '3'], 'e.3.2']);
+    await settled();
+    const sid = peer.answers.at(-1)?.headers['longwire-sid'];
+    peer.send(get(`/poll/a?channel=b&sid=${sid}&since=${sinceOf(peer)}&timeout=0`));
+    assert.deepEqual([told(peer), sinceOf(peer)], [['2', '3'], 'e.3.2'], 'once');
   });
 
   it('stands where the line does while that is put right', () => {
