@@ -353,6 +353,19 @@ describe('a session', () => {
     assert.deepEqual(await client.texts(), ['still here']);
   });
 
+  it('does not expire while it is on its way to another worker, where no poll can come to it', async () => {
+    const client = new Poller();
+    client.poll('a?timeout=0');
+    await client.answer();
+    const session = test.gateway.polls.find(client.sid);
+    session?.setOut('moving', test.gateway.order);
+    pass(2 * EXPIRY_MS);
+    publish('a', 'kept back');
+    session?.goOn();
+    client.poll('a');
+    assert.deepEqual(await client.texts(), ['kept back']);
+  });
+
   it('has one poll that waits: the newer wins, the older is told so at once', async () => {
     const client = new Poller();
     client.poll('a?timeout=0');

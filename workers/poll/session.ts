@@ -31,6 +31,7 @@ export interface PollHome {
   answerSoon(session: PollSession): void;
   overrun(session: PollSession): void;
   onTold(session: PollSession): void;
+  touch(session: PollSession): void;
   expire(session: PollSession): void;
   dismiss(session: PollSession, farewell: Farewell): void;
 }
@@ -211,8 +212,9 @@ export class PollSession implements Timed, Holder, Ordered {
     return this.mailbox.position > this.acknowledged;
   }
 
-  /** No poll came for too long. */
+  /** No poll came for too long; while it is on its way none can come to it. */
   onTimer(): void {
-    this.polls.expire(this);
+    if (this.onItsWay) this.polls.touch(this);
+    else this.polls.expire(this);
   }
 }
