@@ -1,4 +1,4 @@
-// The descriptor link: a Unix socket between a worker and the primary, on which held connections move to other workers.
+// The descriptor link: a Unix socket between a worker and the primary, or two primaries, on which held connections move to other workers.
 //
 // node:child_process sends one descriptor at a time on its channel and waits for the other process to say that it has it, twice
 // on the way from worker to worker: measured, 4,000 a second whatever the machine has to spare, and each connection waits 20 ms.
@@ -59,7 +59,7 @@ interface Internals {
   kLastWriteWasAsync: number;
 }
 
-/** The end that a worker was forked with; null where this Node does not offer it. */
+/** The end that this process, a worker or a next primary, was started with; null where this Node does not offer it. */
 export function openWorkerEnd(): IpcPipe | null {
   const internals = loadInternals();
   if (internals === null) return null;

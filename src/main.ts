@@ -130,7 +130,7 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
     log.info('another primary has taken over: this one leaves');
     void admin.leave().then(() => process.exit(0));
   };
-  const replacement = new Replacement({ supervisor, table, relay, admin, manager, log, leave });
+  const replacement = new Replacement({ supervisor, table, relay, pairs, admin, manager, log, leave });
 
   const reloadTls = tlsReloader(config, tls, log, (identity) => supervisor.slots.renewTls(identity));
   // Connections through TLS cannot move: a new certificate must not cost anybody his (docs/adr/0021).
@@ -148,6 +148,8 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
     if (former !== null) {
       const following = config.redisUrl === '' ? follow(relay, config, log) : null;
       former.onWorker = ({ slot, message }, descriptor) => supervisor.passing.other.receive(slot, message, descriptor);
+      former.onLinkFault = (fault) =>
+        log.error('the former primary sent a descriptor with what is no frame', { fault });
       supervisor.passing.other.connect(former);
       await admin.bind(former.adminSocketFor(config));
       await following?.start();

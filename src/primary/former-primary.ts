@@ -7,6 +7,7 @@
 
 import type { SendHandle } from 'node:child_process';
 import type { Config } from '../../config/config.ts';
+import { DescriptorLink, openWorkerEnd } from '../descriptor-link.ts';
 import { LongwireError } from '../errors.ts';
 import type { Descriptor } from '../ipc.ts';
 import { BoundSocket } from './bound-socket.ts';
@@ -24,8 +25,12 @@ export class FormerPrimary implements PrimaryChannel {
   /** Null where workers have sockets of their own. */
   readonly publicSocket: BoundSocket | null;
   readonly adminSocket: BoundSocket | null;
+  /** Null where there is none, and descriptors come by the channel. */
+  readonly descriptors: DescriptorLink | null;
   /** Takes what its workers say to ours. */
   onWorker: (message: Extract<ToNext, { type: 'worker' }>, descriptor: Descriptor | null) => void = () => {};
+  /** What came by the link is no frame. It is closed, and descriptors come by the channel from now on. */
+  onLinkFault: (fault: string) => void = () => {};
   /** Resolves when it has given everything; null when it is gone before. */
   readonly over: Promise<Over | null>;
   #state: 'met' | 'followed' | 'gone' = 'met';
@@ -63,6 +68,11 @@ export class FormerPrimary implements PrimaryChannel {
     this.publicSocket = publicSocket;
     this.adminSocket = adminSocket;
     setInterval(() => say({ type: 'alive' }), ALIVE_MS).unref();
+    let onLinkClosed = (): void => {};
+    const linkClosed = new Promise<void>((resolve) => {
+      onLinkClosed = resolve;
+    });
+    this.descriptors = inheritance.descriptorLink === true ? this.#link(onLinkClosed) : null;
     this.over = new Promise((resolve) => {
       process.on('message', (message: ToNext, descriptor: unknown) => {
         if (message.type === 'worker') this.onWorker(message, (descriptor ?? null) as Descriptor | null);
@@ -72,7 +82,9 @@ export class FormerPrimary implements PrimaryChannel {
         // It was not ready, and so is nobody's.
         if (this.#state === 'met') process.exit(1);
         this.#state = 'gone';
-        resolve(null);
+        // Connections that it had sent may still lie in the link.
+        if (this.descriptors === null) resolve(null);
+        else void linkClosed.then(() => resolve(null));
       });
     });
   }
@@ -94,7 +106,7 @@ export class FormerPrimary implements PrimaryChannel {
   /** Our workers accept, and take what is given. */
   ready(slots: number): void {
     this.#state = 'followed';
-    say({ type: 'ready', slots });
+    say({ type: 'ready', slots, descriptorLink: this.descriptors !== null });
   }
 
   /** This primary cannot start. Resolves when it has been told so. */
@@ -105,6 +117,20 @@ export class FormerPrimary implements PrimaryChannel {
   /** It may leave. */
   done(): void {
     say({ type: 'done' });
+  }
+
+  #link(onClosed: () => void): DescriptorLink | null {
+    const pipe = openWorkerEnd();
+    if (pipe === null) return null;
+    return new DescriptorLink(
+      pipe,
+      (slot, number, cargo, descriptor) =>
+        this.onWorker({ type: 'worker', slot, message: { type: 'take', number, cargo } }, descriptor),
+      (fault) => {
+        if (fault !== null) this.onLinkFault(fault);
+        onClosed();
+      },
+    );
   }
 
   send(message: Extract<ToFormer, { type: 'worker' }>, descriptor?: Descriptor): boolean {

@@ -5,17 +5,20 @@
 //       └───────────────────┴── failed, too slow, gone ──▶ gone: this primary goes on as before
 //
 // It is started as this process was: the same program, flags, folder and environment; what lies there now is what it runs. It has
-// a channel for messages and descriptors, and, for the embedded broker, a link as workers have one. It leads a process group of
+// a channel for messages, a link for descriptors and, for the embedded broker, one for publications, as workers have them. It leads a process group of
 // its own, so that a terminal's Ctrl-C reaches it no more than other programs in the background.
 //
 // Every wait is bounded: `READY_DEADLINE_MS` to become ready, which is beyond its own for its workers, from the last time that it read
 // on of the history, however long that is; `DONE_DEADLINE_MS` to go on alone. Between the two it has the time that moving takes (succession.ts).
 
 import { type ChildProcess, type SendHandle, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
 import type { FrameTaker } from '../broker/relay-frames.ts';
 import { RELAY_LINK_FD, type RelayLink } from '../broker/relay-link.ts';
+import { DESCRIPTOR_LINK_FD, DescriptorLink } from '../descriptor-link.ts';
 import { LongwireError } from '../errors.ts';
 import type { Descriptor } from '../ipc.ts';
+import type { LinkPair } from './link-pairs.ts';
 import type { Inheritance, PrimaryChannel, ToFormer, ToNext } from './primaries.ts';
 import { linkToWorker } from './worker-link.ts';
 
@@ -35,6 +38,8 @@ export interface NextPrimaryOptions {
   adminSocket: Descriptor | null;
   /** Whether publications go by this primary: the embedded broker. */
   linked: boolean;
+  /** For held connections; null where they go by the channel. */
+  pair: LinkPair | null;
   onFrame: FrameTaker;
   /** What its workers say to ours. */
   onWorker(message: Extract<ToFormer, { type: 'worker' }>, descriptor: Descriptor | null): void;
@@ -50,6 +55,9 @@ export class NextPrimary implements PrimaryChannel {
   readonly #child: ChildProcess;
   /** Null where publications go by Redis. */
   readonly link: RelayLink | null;
+  readonly #descriptors: DescriptorLink | null;
+  /** Whether it reads its end of that. */
+  #readsDescriptors = false;
   /** Resolves with how many slots it has. @throws LongwireError `unavailable` when it does not become ready. */
   readonly ready: Promise<number>;
   /** Resolves with why, when it is gone, unless it is alone by then. */
@@ -66,7 +74,8 @@ export class NextPrimary implements PrimaryChannel {
 
   constructor(options: NextPrimaryOptions) {
     this.#options = options;
-    this.#child = start(options.linked);
+    this.#child = start(options.linked, options.pair);
+    this.#descriptors = options.pair === null ? null : this.#linkBy(options.pair);
     this.link = options.linked
       ? linkToWorker(this.#child, options.onFrame, (fault) => this.#onLinkClosed(fault))
       : null;
@@ -88,6 +97,10 @@ export class NextPrimary implements PrimaryChannel {
     this.#child.on('error', ({ message }) => this.#end(message));
     // Not `exit`: what it has said is read first.
     this.#child.once('close', (code, signal) => this.#end(signal === null ? `exit code ${code}` : `signal ${signal}`));
+  }
+
+  get descriptors(): DescriptorLink | null {
+    return this.#readsDescriptors ? this.#descriptors : null;
   }
 
   get pid(): number {
@@ -139,6 +152,7 @@ export class NextPrimary implements PrimaryChannel {
         break;
       case 'ready':
         if (this.#state === 'starting') this.#state = 'taking';
+        this.#readsDescriptors = message.descriptorLink === true;
         this.#onReady(message.slots);
         break;
       case 'failed':
@@ -160,7 +174,19 @@ export class NextPrimary implements PrimaryChannel {
     this.kill();
   }
 
-  /** What it sends is no frame: it would go on without publications. */
+  #linkBy({ ours }: LinkPair): DescriptorLink {
+    return new DescriptorLink(
+      ours,
+      (slot, number, cargo, descriptor) =>
+        this.#options.onWorker({ type: 'worker', slot, message: { type: 'take', number, cargo } }, descriptor),
+      (fault) => {
+        this.#readsDescriptors = false;
+        this.#onLinkClosed(fault);
+      },
+    );
+  }
+
+  /** What it sends is no frame: it would go on without publications, or with connections in each other's places. */
   #onLinkClosed(fault: string | null): void {
     if (fault === null) return;
     this.#reason ??= `it sent ${fault}`;
@@ -172,6 +198,7 @@ export class NextPrimary implements PrimaryChannel {
     if (this.#state === 'gone' || this.#state === 'alone') return;
     this.#state = 'gone';
     this.link?.destroy();
+    this.#descriptors?.close();
     this.#onGone(new LongwireError('unavailable', `the next primary is gone: ${this.#reason ?? ending}`));
   }
 
@@ -190,15 +217,21 @@ export class NextPrimary implements PrimaryChannel {
   }
 }
 
-function start(linked: boolean): ChildProcess {
+/** It has its end of the pair then, and nobody else. */
+function start(linked: boolean, pair: LinkPair | null): ChildProcess {
   const [program = ''] = process.argv.slice(1);
-  const stdio: ('inherit' | 'ipc' | 'pipe' | 'ignore')[] = ['inherit', 'inherit', 'inherit', 'ipc'];
+  const stdio: ('inherit' | 'ipc' | 'pipe' | 'ignore' | Socket)[] = ['inherit', 'inherit', 'inherit', 'ipc'];
   stdio[RELAY_LINK_FD] = linked ? 'pipe' : 'ignore';
-  return spawn(process.execPath, [...process.execArgv, program, TAKE_OVER_FLAG], {
-    stdio,
-    serialization: 'advanced',
-    detached: true,
-  });
+  stdio[DESCRIPTOR_LINK_FD] = pair?.theirs ?? 'ignore';
+  try {
+    return spawn(process.execPath, [...process.execArgv, program, TAKE_OVER_FLAG], {
+      stdio,
+      serialization: 'advanced',
+      detached: true,
+    });
+  } finally {
+    pair?.theirs.destroy();
+  }
 }
 
 /** Given to `send`, so that a failure is handed over instead of being emitted as an 'error' event. */

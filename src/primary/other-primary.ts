@@ -81,9 +81,12 @@ export class OtherPrimary {
       this.#channel?.send({ type: 'worker', slot, message }, descriptor) ?? false;
     return {
       send: (message) => void send(message as BetweenWorkers),
-      // A copy: it may wait for the descriptors before it, and what it lies in is read into again.
-      give: (number, cargo, descriptor) =>
-        send({ type: 'take', number, cargo: Buffer.isBuffer(cargo) ? Buffer.from(cargo) : cargo }, descriptor),
+      give: (number, cargo, descriptor) => {
+        if (!Buffer.isBuffer(cargo)) return send({ type: 'take', number, cargo }, descriptor);
+        if (this.#channel?.descriptors?.send(slot, number, cargo, descriptor) === true) return true;
+        // A copy: it may wait for the descriptors before it, and what it lies in is read into again.
+        return send({ type: 'take', number, cargo: Buffer.from(cargo) }, descriptor);
+      },
     };
   }
 }

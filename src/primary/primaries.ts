@@ -1,11 +1,13 @@
 // What two primaries say to each other while one takes over from the other (docs/adr/0025), over the channel that
-// node:child_process makes for the next one. Publications of the embedded broker do not come this way but by a link of their own.
+// node:child_process makes for the next one. Publications of the embedded broker do not come this way but by a link of their own, and
+// held connections by a descriptor link where there is one (docs/adr/0028).
 //
 //   next: hello ─▶ former: begin, admin ─▶ next: ready ─▶ workers' words, both ways ─▶ former: over ─▶ next: done
 //
 // What primaries of two versions say to each other: append, never change.
 
 import type { Config } from '../../config/config.ts';
+import type { DescriptorLink } from '../descriptor-link.ts';
 import type { Cargo, Descriptor, TlsIdentity, ToWorker } from '../ipc.ts';
 import type { Counters } from '../stats.ts';
 import type { Operation } from './operations.ts';
@@ -26,6 +28,8 @@ export interface Inheritance {
   heirs: Heirs;
   /** The newest is the replacement itself. */
   operations: readonly Operation[];
+  /** Whether the next primary was started with an end of a descriptor link. */
+  descriptorLink?: boolean;
 }
 
 /** Slots whose poll sessions another one has, each with that one. */
@@ -50,8 +54,8 @@ export type ToNext =
 export type ToFormer =
   /** Able to read messages. */
   | { type: 'hello' }
-  /** So many workers accept and can take connections. */
-  | { type: 'ready'; slots: number }
+  /** So many workers accept and can take connections; whether it reads its end of the descriptor link. */
+  | { type: 'ready'; slots: number; descriptorLink?: boolean }
   /** Cannot start, and will exit: the text is for the operator. */
   | { type: 'failed'; text: string }
   | { type: 'worker'; slot: number; message: BetweenWorkers }
@@ -62,6 +66,8 @@ export type ToFormer =
 
 /** The way to the other primary. */
 export interface PrimaryChannel {
+  /** Null where the other one does not read such a link: then descriptors go by the channel. */
+  readonly descriptors: Pick<DescriptorLink, 'send'> | null;
   /** Sends, with a descriptor or without; false when the channel is gone and nothing was sent. */
   send(message: { type: 'worker'; slot: number; message: BetweenWorkers }, descriptor?: Descriptor): boolean;
 }

@@ -9,6 +9,7 @@
 import { LongwireError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { AdminServer } from './admin.ts';
+import type { LinkPairs } from './link-pairs.ts';
 import { NextPrimary, type NextPrimaryOptions } from './next-primary.ts';
 import type { Operation, Operations } from './operations.ts';
 import { sharesBeyond } from './other-primary.ts';
@@ -25,6 +26,8 @@ export interface ReplacementOptions {
   supervisor: Supervisor;
   table: WorkerTable;
   relay: Relay;
+  /** For the descriptor link to the next primary. */
+  pairs: Pick<LinkPairs, 'take'>;
   admin: AdminServer;
   manager: ServiceManager;
   log: Log;
@@ -92,7 +95,7 @@ export class Replacement {
   }
 
   #start(operations: Operations): NextPrimary {
-    const { supervisor, relay, admin, log, readyDeadlineMs } = this.#options;
+    const { supervisor, relay, pairs, admin, log, readyDeadlineMs } = this.#options;
     const { publicPort } = supervisor;
     const { config, tls, count } = supervisor.slots;
     const shared = Object.fromEntries(SHARED_FIELDS.map((field) => [field, config[field]])) as Pick<
@@ -101,6 +104,7 @@ export class Replacement {
     >;
     const { apiKey, apiKeyMade, adminHost, adminPort } = config;
     const member = --this.#member;
+    const pair = pairs.take();
     const next = new NextPrimary({
       inheritance: {
         config: { ...shared, apiKey, apiKeyMade, adminHost, adminPort },
@@ -109,10 +113,12 @@ export class Replacement {
         slots: count,
         heirs: supervisor.succession.heirs,
         operations: operations.all.filter(({ state }) => state !== 'waiting'),
+        descriptorLink: pair !== null,
       },
       publicSocket: publicPort.socket?.descriptor ?? null,
       adminSocket: admin.socket?.descriptor ?? null,
       linked: config.redisUrl === '',
+      pair,
       onFrame: (kind, call, body) => {
         if (next.link === null) return;
         if (kind === 'follow') void tellHistory(relay.history, next.link, { onTurn: () => next.catchesUp() });

@@ -92,6 +92,18 @@ describe('the next primary', () => {
     for (const client of [...clients, unknown]) client.close();
   });
 
+  it('is given connections by the channel where no links can be made', async () => {
+    const gateway = await start({ env: { TMPDIR: '/nowhere/at/all' } });
+    const clients = await openClients(gateway);
+    const publisher = new NumberedPublisher(gateway, CHANNELS);
+    publisher.start();
+    const { moved } = await replacePrimary(gateway);
+    await publisher.stop();
+    assert.equal(moved, clients.length - CLIENTS, 'held connections; polls go as sessions');
+    for (const client of clients) await publisher.check(client);
+    for (const { held } of clients) held.close();
+  });
+
   it('answers on another admin port, with the key that the one before had made', async () => {
     const gateway = await start({ file: { LONGWIRE_API_KEY: '', LONGWIRE_ADMIN_PORT: '0' } });
     const key = /X-API-Key: (\S+?)'/.exec(gateway.out)?.[1] ?? assert.fail(gateway.out);
