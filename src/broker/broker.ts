@@ -77,7 +77,8 @@ export interface HistoryStore {
  */
 export interface PresenceStore {
   /**
-   * Makes changes, at most CHANGES_A_CALL, in their order. Joining again, and leaving again, changes nothing and tells nobody.
+   * Makes changes, at most CHANGES_A_CALL, in their order. Joining again, and leaving again, changes nothing and tells nobody. A call
+   * that is made before the one before has been answered may overtake it.
    *
    * @returns the places in `changes` of members that are not kept: there was nothing to renew, or there is no room.
    */

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Redis } from 'ioredis';
+import { NamespaceTable } from '../../config/namespaces.ts';
 import { parseNamespaces } from '../../config/parse-namespaces.ts';
 import type { Broker } from '../../src/broker/broker.ts';
 import { MemoryBroker } from '../../src/broker/memory.ts';
@@ -14,6 +15,9 @@ import { createLog } from '../../src/log.ts';
 import { CHANGES_A_CALL, entryOf, MEMBERS_LIMIT, type PresenceChange } from '../../src/presence.ts';
 import { Relay } from '../../src/primary/relay.ts';
 import { Publication } from '../../src/publication.ts';
+import { emptyCounters } from '../../src/stats.ts';
+import type { Holder } from '../../workers/presence/identities.ts';
+import { Presence } from '../../workers/presence/presence.ts';
 import { type RedisServer, startRedis } from '../harness/redis.ts';
 import { hasChannelRights } from '../harness/redis-server.ts';
 import { waitUntil } from '../harness/wait.ts';
@@ -52,7 +56,7 @@ interface UnderTest {
 }
 
 function namespaces() {
-  const parsed = parseNamespaces('{"default":{"presence":true}}', 1_048_576);
+  const parsed = parseNamespaces('{"default":{"presence":true,"join_leave":true}}', 1_048_576);
   assert.ok('namespaces' in parsed);
   return parsed.namespaces;
 }
@@ -305,6 +309,43 @@ describe('presence in Redis', () => {
     assert.deepEqual(await broker.presence?.read('rights'), [a.entry]);
     assert.deepEqual(await broker.presence?.count('rights'), { clients: 1, users: 1 });
     await broker.stop();
+  });
+
+  it('keeps the order of who comes and goes while scripts are forgotten and brought again by others', async () => {
+    const parts = { namespaces: new NamespaceTable(namespaces()), counters: emptyCounters(), lifeSeconds: 1 };
+    const presence = new Presence({ ...parts, store: () => worker.broker.presence });
+    const other = await opened.addWorker();
+    let going = true;
+    const disturbing = (async () => {
+      while (going) {
+        await client.script('FLUSH');
+        // Brings it, between the failures of the other one.
+        await Promise.all(
+          [0, 1, 2].map((i) => presenceOf(other).change([member(`o${i}`).change('join', 'others', false)])),
+        );
+      }
+    })();
+    const channel = 'flushed';
+    const gone: string[] = [];
+    for (let round = 0; round < 200; round++) {
+      const holder: Holder = { onItsWay: false, deliver() {}, warm: () => 0 };
+      presence.meet(holder, channel, { user: `u${round}`, info: '' });
+      presence.enter(holder, channel);
+      // In another call than the one that it came with.
+      await new Promise((resolve) => setImmediate(resolve));
+      presence.leave(holder);
+      gone.push(`u${round}`);
+    }
+    await presence.stop();
+    going = false;
+    await disturbing;
+    const told = () => other.listener.of(channel).map((text) => text.replace(/^(\w+) .*"user":"(u\d+)".*$/, '$1 $2'));
+    await waitUntil(() => told().length >= 2 * gone.length, 'all to be told');
+    assert.deepEqual(
+      told(),
+      gone.flatMap((user) => [`join ${user}`, `leave ${user}`]),
+    );
+    assert.deepEqual(await presenceOf(worker).count(channel), { clients: 0, users: 0 });
   });
 
   it('is said again when Redis was killed and has lost it', async () => {

@@ -145,6 +145,8 @@ export class Giver {
     batch.fencedHere = true;
     batch.order = order;
     for (const [index, connection] of batch.movers.entries()) {
+      // The next pass takes it: what was said of it here must not come after what the other worker says.
+      if (!this.gateway.presence.isSettled(connection)) continue;
       if (connection instanceof PollSession) {
         if (connection.state !== 'here') continue;
         if (!connection.settled) {

@@ -28,6 +28,8 @@ export class Known implements Identity {
   channels: string | readonly string[] | null;
   /** What its token allows it; null without one. */
   grant: HeldGrant | null;
+  /** The place, among all changes of the worker, of the last one that was said of it; 0 for none. */
+  lastSaid: number;
 
   constructor({ client, user, info, grant }: Identity) {
     this.client = client;
@@ -35,6 +37,7 @@ export class Known implements Identity {
     this.info = info;
     this.channels = null;
     this.grant = grant ? new HeldGrant(grant) : null;
+    this.lastSaid = 0;
   }
 }
 

@@ -3,11 +3,13 @@
 //   opened ─▶ meet: known, if anything asks for it ─▶ enter: told to be there ─▶ renewed … ─▶ leave: told to be gone
 //                            given to another worker ─▶ giveUp: nothing is told; there: introduce ─▶ enter
 //
-// What one turn brings goes to the broker in calls of CHANGES_A_CALL, a few at a time, in order. What the broker did not take is not
-// tried again at once: each member is renewed three times in the life of its entry, and one that the broker does not know joins
-// anew then. Renewals are spread evenly: each tick looks at its share of those who are known.
+// What one turn brings goes to the broker in calls of CHANGES_A_CALL, one after the other: a broker that has lost its script takes the same
+// call twice, and what was sent behind it would overtake it. What the broker did not take is not tried again at once: each member is
+// renewed three times in the life of its entry, and one that the broker does not know joins anew then. Renewals are spread evenly: each
+// tick looks at its share of those who are known.
 //
-// Bound: QUEUE_LIMIT changes wait; what is beyond that is left to the next renewal, or to the entry's end. All of it is counted.
+// Bound: QUEUE_LIMIT joins and renewals wait; what is beyond that is left to the next renewal, and counted. Who leaves always has a
+// place: there are no more of those than were members, and on the embedded broker an entry does not end by itself.
 
 import type { NamespaceTable } from '../../config/namespaces.ts';
 import type { PresenceStore } from '../../src/broker/broker.ts';
@@ -16,10 +18,8 @@ import type { Counters } from '../../src/stats.ts';
 import { type Holder, Identities, type Known } from './identities.ts';
 import type { Who } from './who.ts';
 
-/** All the members of a full worker leave at once. */
+/** All the members of a full worker come at once. */
 const QUEUE_LIMIT = 100_000;
-/** Enough to keep a connection to Redis busy while the first is on its way. */
-const CALLS_AT_ONCE = 4;
 export const RENEWAL_TICK_MS = 250;
 /** Two in a row may get lost. */
 const RENEWALS_A_LIFE = 3;
@@ -40,8 +40,10 @@ export class Presence {
   readonly identities: Identities;
   private readonly parts: PresenceParts;
   private queue: PresenceChange[];
-  private calls: number;
-  private scheduled: boolean;
+  private calling: 'no' | 'soon' | 'now';
+  /** Changes so far, and how many of those the broker has answered: the first ones. */
+  private said: number;
+  private answered: number;
   /** Where the next tick goes on. */
   private renewing: IterableIterator<[Holder, Known]>;
   /** Renewals that are due: a tick's share of those who are known is seldom a whole number. */
@@ -52,8 +54,9 @@ export class Presence {
     this.identities = new Identities();
     this.parts = parts;
     this.queue = [];
-    this.calls = 0;
-    this.scheduled = false;
+    this.calling = 'no';
+    this.said = 0;
+    this.answered = 0;
     this.renewing = this.identities.entries();
     this.owed = 0;
     this.onIdle = () => {};
@@ -125,6 +128,14 @@ export class Presence {
     if (this.identities.size > 0) this.identities.pass(from, to);
   }
 
+  /**
+   * Whether the broker has answered all that was said of it. Only then may another worker speak for it: what this one has said would come
+   * after that.
+   */
+  isSettled(holder: Holder): boolean {
+    return (this.identities.of(holder)?.lastSaid ?? 0) <= this.answered;
+  }
+
   clientOf(holder: Holder): string | null {
     return this.identities.of(holder)?.client ?? null;
   }
@@ -149,7 +160,7 @@ export class Presence {
   /** All leave; resolves once the broker has been told, or has not been for too long. */
   async stop(): Promise<void> {
     for (const [holder] of this.identities.entries()) this.leave(holder);
-    if (this.queue.length === 0 && this.calls === 0) return;
+    if (this.calling === 'no') return;
     await new Promise<void>((resolve) => {
       this.onIdle = resolve;
       setTimeout(resolve, STOP_LIMIT_MS).unref();
@@ -157,7 +168,7 @@ export class Presence {
   }
 
   private say(kind: PresenceChange['kind'], channel: string, known: Known): void {
-    if (this.queue.length >= QUEUE_LIMIT) {
+    if (this.queue.length >= QUEUE_LIMIT && kind !== 'leave') {
       this.parts.counters.presenceFailed++;
       return;
     }
@@ -165,20 +176,18 @@ export class Presence {
     const told = this.parts.namespaces.of(channel).joinLeave;
     const isJoin = kind === 'join';
     this.queue.push({ kind, channel, client, user: isJoin ? user : '', entry: isJoin ? entryOf(known) : '', told });
-    this.schedule();
+    known.lastSaid = ++this.said;
+    if (this.calling === 'no') this.callSoon();
   }
 
-  private schedule(): void {
-    if (this.scheduled) return;
-    this.scheduled = true;
-    setImmediate(() => {
-      this.scheduled = false;
-      while (this.queue.length > 0 && this.calls < CALLS_AT_ONCE) void this.call(this.queue.splice(0, CHANGES_A_CALL));
-    });
+  /** At the end of the turn, so that all it brings is one call. */
+  private callSoon(): void {
+    this.calling = 'soon';
+    setImmediate(() => void this.call(this.queue.splice(0, CHANGES_A_CALL)));
   }
 
   private async call(changes: readonly PresenceChange[]): Promise<void> {
-    this.calls++;
+    this.calling = 'now';
     try {
       const unknown = (await this.parts.store()?.change(changes)) ?? [];
       for (const place of unknown) this.onUnknown(changes[place]);
@@ -186,9 +195,10 @@ export class Presence {
       // The broker is away, and says so itself.
       this.parts.counters.presenceFailed += changes.length;
     }
-    this.calls--;
-    if (this.queue.length > 0) this.schedule();
-    else if (this.calls === 0) this.onIdle();
+    this.answered += changes.length;
+    this.calling = 'no';
+    if (this.queue.length > 0) this.callSoon();
+    else this.onIdle();
   }
 
   /** The broker has lost a member, or had no room for it. */

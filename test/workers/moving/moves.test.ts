@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Config } from '../../../config/config.ts';
-import { NO_NAMESPACES } from '../../../config/namespaces.ts';
+import { DEFAULT_OPTIONS, NO_NAMESPACES } from '../../../config/namespaces.ts';
+import type { PresenceStore } from '../../../src/broker/broker.ts';
 import { COMMAND_CHANNEL } from '../../../src/channel.ts';
 import type { Cargo, Descriptor, ToPrimary, ToWorker } from '../../../src/ipc.ts';
 import { Batches } from '../../../src/primary/batches.ts';
@@ -246,6 +247,34 @@ describe('a move', () => {
     assert.equal(rig.giver.admission.heldCount, 0);
     assert.equal(rig.taker.admission.heldCount, 4);
     assert.equal(rig.taker.gateway.counters.movedIn, 4);
+  });
+
+  it('takes nobody of whom the broker has not answered yet who comes and goes: two workers would speak of one', async () => {
+    const rig = new Rig({ channelOptions: { default: { ...DEFAULT_OPTIONS, presence: true }, named: {} } });
+    const said: string[] = [];
+    const storeOf = (worker: string, answered: Promise<void>): PresenceStore => ({
+      async change(changes) {
+        await answered;
+        said.push(...changes.map(({ kind }) => `${worker} ${kind}`));
+        return [];
+      },
+      read: async () => [],
+      count: async () => ({ clients: 0, users: 0 }),
+    });
+    let answer = (): void => {};
+    rig.giver.broker.presence = storeOf('giver', new Promise((resolve) => (answer = resolve)));
+    rig.taker.broker.presence = storeOf('taker', Promise.resolve());
+    rig.connect(10);
+    let fences = 0;
+    rig.cut = (word) => {
+      if (word === 'fenced' && ++fences === 1) setImmediate(answer);
+      return false;
+    };
+    assert.deepEqual(await rig.give(), { moved: 10, stayed: 0 });
+    rig.check({ giver: 0, taker: 10 });
+    assert.ok(fences > 1);
+    await waitUntil(() => said.length >= 20, 'all to be said');
+    assert.deepEqual(said, [...Array(10).fill('giver join'), ...Array(10).fill('taker join')]);
   });
 
   it('of those that the backend ends meanwhile closes them where they go on, and nobody who came later', async () => {

@@ -138,20 +138,49 @@ describe('presence in a worker', () => {
     assert.deepEqual(store.said, ['join room:a told', 'join room:b told']);
   });
 
-  it('calls with a bounded number of changes, a few calls at a time, and with all of them in the end', async () => {
-    const pending: (() => void)[] = [];
-    store.answer = () => new Promise((resolve) => pending.push(() => resolve([])));
+  it('calls with a bounded number of changes, one call behind the other, and with all of them in the end', async () => {
+    let under = 0;
+    store.answer = async (changes) => {
+      assert.equal(under++, 0);
+      assert.ok(changes.length <= CHANGES_A_CALL);
+      await new Promise((resolve) => setImmediate(resolve));
+      under--;
+      return [];
+    };
     const count = 10 * CHANGES_A_CALL;
     for (let i = 0; i < count; i++) come(`quiet:${i}`);
-    await waitUntil(() => pending.length === 4, 'the first calls');
-    assert.ok(store.calls.every(({ length }) => length === CHANGES_A_CALL));
-    let stopped = false;
-    const stop = presence.stop().then(() => (stopped = true));
-    store.answer = () => Promise.resolve([]);
-    assert.equal(stopped, false);
-    for (const resolve of pending) resolve();
-    await stop;
+    await waitUntil(() => store.calls.length === 1, 'the first call');
+    await presence.stop();
     assert.equal(store.said.length, 2 * count);
     assert.equal(presence.identities.size, 0);
+  });
+
+  it('has room for all who leave, however many changes wait: nothing else would take them out', async () => {
+    const channels = Array.from({ length: 1_000 }, (_, i) => `quiet:${i}`);
+    const holders = Array.from({ length: 110 }, () => come(channels));
+    assert.equal(counters.presenceFailed, 10_000);
+    for (const holder of holders) presence.leave(holder);
+    assert.equal(counters.presenceFailed, 10_000);
+    await presence.stop();
+    assert.equal(store.said.filter((text) => text.startsWith('leave')).length, 110_000);
+  });
+
+  it('knows of whom the broker has not yet answered something', async () => {
+    let answered = (): void => {};
+    store.answer = () => new Promise((resolve) => (answered = () => resolve([])));
+    const stranger = new TestHolder();
+    const first = come('room:a');
+    assert.deepEqual([presence.isSettled(first), presence.isSettled(stranger)], [false, true]);
+    await waitUntil(() => store.calls.length === 1, 'the first call');
+    const second = come('room:b');
+    answered();
+    await waitUntil(() => store.calls.length === 2, 'the second call');
+    assert.deepEqual([presence.isSettled(first), presence.isSettled(second)], [true, false]);
+    store.answer = () => Promise.reject(new TypeError('away'));
+    answered();
+    await waitUntil(() => presence.isSettled(second), 'the answer');
+    presence.exit(second, ['room:b']);
+    assert.equal(presence.isSettled(second), false);
+    await waitUntil(() => presence.isSettled(second), 'a failure, which is an answer too');
   });
 });
