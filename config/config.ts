@@ -49,8 +49,8 @@ export interface Config {
   tokenHmacSecret: string;
   /** PEM file of the public key that they are signed for, RS256 or ES256. */
   tokenPublicKey: string;
-  /** Whether nobody is let in without a token, where there is a key. */
-  tokenRequired: 'on' | 'off';
+  /** Whether nobody is let in without a token: auto, where there is a key. */
+  tokenRequired: 'auto' | 'off' | 'on';
   /** What a token must be made out to; empty for one that names nobody. */
   tokenAudience: string;
   /** Either key, as it was read; null for no tokens. */

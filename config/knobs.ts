@@ -168,9 +168,9 @@ export const KNOBS: { readonly [Field in KnobField]: Knob<Config[Field]> } = {
   ),
   tokenRequired: knob(
     'LONGWIRE_TOKEN_REQUIRED',
-    'on',
-    oneOf('off', 'on'),
-    'Whether a client without a token is refused, where there is a key for tokens. off: it is nobody, and may hold any channel.',
+    'auto',
+    oneOf('auto', 'off', 'on'),
+    'Whether a client without a token is refused. auto: where there is a key for tokens. off: it is nobody, and may hold any channel. on: as auto, and no start without a key.',
   ),
   tokenAudience: knob(
     'LONGWIRE_TOKEN_AUDIENCE',

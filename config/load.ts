@@ -32,6 +32,8 @@ const MADE_KEY_BYTES = 24;
 /** Values are shown up to here: enough to find the line, not enough to fill a screen. */
 const SHOWN_CHARACTERS = 80;
 
+const TOKEN_KEYS = `${KNOBS.tokenHmacSecret.environment} or ${KNOBS.tokenPublicKey.environment}`;
+
 type Entries = { [Field in KnobField]: v.GenericSchema<string, Config[Field]> };
 type Knobs = Omit<Config, 'apiKeyMade' | 'channelOptions' | 'tokenKey'>;
 
@@ -96,6 +98,24 @@ const SCHEMA = v.pipe(
       `must be empty where ${KNOBS.tokenHmacSecret.environment} is set: tokens have one kind of key`,
     ),
     ['tokenPublicKey'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['tokenRequired'], ['tokenHmacSecret'], ['tokenPublicKey']],
+      (knobs: Pick<Knobs, 'tokenRequired' | 'tokenHmacSecret' | 'tokenPublicKey'>) =>
+        knobs.tokenRequired !== 'on' || knobs.tokenHmacSecret !== '' || knobs.tokenPublicKey !== '',
+      `must be auto or off without a key: ${TOKEN_KEYS}`,
+    ),
+    ['tokenRequired'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['tokenAudience'], ['tokenHmacSecret'], ['tokenPublicKey']],
+      (knobs: Pick<Knobs, 'tokenAudience' | 'tokenHmacSecret' | 'tokenPublicKey'>) =>
+        knobs.tokenAudience === '' || knobs.tokenHmacSecret !== '' || knobs.tokenPublicKey !== '',
+      `must be empty without a key: ${TOKEN_KEYS}`,
+    ),
+    ['tokenAudience'],
   ),
   v.forward(
     v.partialCheck(

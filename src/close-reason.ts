@@ -93,6 +93,8 @@ export const TOKEN_REFUSALS = [
   'audience',
   /** It does not allow one of the channels. */
   'channel',
+  /** It is another user's than the one that the WebSocket was opened with. */
+  'user',
 ] as const;
 
 export type TokenRefusal = (typeof TOKEN_REFUSALS)[number];

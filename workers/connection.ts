@@ -11,6 +11,7 @@
 import type { CloseReason } from '../src/close-reason.ts';
 import { LongwireError } from '../src/errors.ts';
 import { parsePosition } from '../src/position.ts';
+import type { Grant } from '../src/presence.ts';
 import type { Publication } from '../src/publication.ts';
 import { transportIndex } from '../src/stats.ts';
 import { type Encoding, type Farewell, frameOf, type PollEncoding } from './encoding.ts';
@@ -22,7 +23,7 @@ import { PollSession } from './poll/session.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';
-import { channelRefusal, encodeExpired, TOKEN_EXPIRED } from './token/held.ts';
+import { channelRefusal, encodeExpired, renewGrant, TOKEN_EXPIRED } from './token/held.ts';
 import { encodePoll, encodePollFarewell, encodePollFault } from './transports/poll-encoder.ts';
 import { type SessionHost, WebSocketSession } from './websocket/session.ts';
 import type { Wire } from './wire/wire.ts';
@@ -239,6 +240,13 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
     else this.hold(fresh);
     presence.enter(this, fresh);
     return openingNotice(tracked && since === null ? history.line.position : null, client);
+  }
+
+  refresh(token: string): LongwireError | Grant {
+    const outcome = renewGrant(this.gateway, this, this.channels ?? [], token);
+    // It may end sooner than the one before. Where it ends later, the deadline finds that out.
+    if (!(outcome instanceof LongwireError)) this.wakeIn(this.gateway.wheel.remainingMs(this));
+    return outcome;
   }
 
   unsubscribe(removed: readonly string[]): void {

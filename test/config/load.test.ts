@@ -133,7 +133,7 @@ const CASES: { readonly [Field in KnobField]: Cases<Config[Field]> } = {
   apiKey: secrets(null, 16),
   tokenHmacSecret: secrets('', 32),
   tokenPublicKey: paths(),
-  tokenRequired: names('on', ['off', 'on']),
+  tokenRequired: names('auto', ['auto', 'off', 'on']),
   tokenAudience: {
     initial: '',
     good: ['push', 'https://push.example/', 'Grüße', 'x'.repeat(255)].map((text) => [text, text]),
@@ -200,6 +200,8 @@ const BESIDE: Partial<Record<KnobField, Environment>> = {
   tlsKey: { LONGWIRE_TLS_CERT: 'cert.pem' },
   proxyProtocol: { LONGWIRE_TRUSTED_PROXIES: '127.0.0.1' },
   workers: { LONGWIRE_MAX_CONNECTIONS: 'auto' },
+  tokenRequired: { LONGWIRE_TOKEN_PUBLIC_KEY: 'key.pem' },
+  tokenAudience: { LONGWIRE_TOKEN_PUBLIC_KEY: 'key.pem' },
   maxConnections: { LONGWIRE_WORKERS: '1' },
   mailboxLimitBytes: { LONGWIRE_MAILBOX_TOTAL_LIMIT_BYTES: '1099511627776' },
   outboxLimitBytes: { LONGWIRE_PAYLOAD_LIMIT_BYTES: '1' },
@@ -331,6 +333,16 @@ describe('rules between knobs', () => {
     assert.equal(fault?.problem, 'must be empty where LONGWIRE_TOKEN_HMAC_SECRET is set: tokens have one kind of key');
     loaded(secret);
     loaded({ LONGWIRE_TOKEN_PUBLIC_KEY: 'key.pem' });
+  });
+
+  it('tokens that are asked for have a key: one that was lost on its way lets nobody in', () => {
+    for (const asked of [{ LONGWIRE_TOKEN_REQUIRED: 'on' }, { LONGWIRE_TOKEN_AUDIENCE: 'push' }]) {
+      const [fault, ...more] = faults({ ...asked, LONGWIRE_TOKEN_HMAC_SECRET: '' });
+      assert.deepEqual([fault?.name, more], [Object.keys(asked)[0], []]);
+      assert.match(fault?.problem ?? '', /without a key: LONGWIRE_TOKEN_HMAC_SECRET or LONGWIRE_TOKEN_PUBLIC_KEY$/);
+      loaded({ ...asked, LONGWIRE_TOKEN_HMAC_SECRET: 's'.repeat(32) });
+      loaded({ ...asked, LONGWIRE_TOKEN_PUBLIC_KEY: 'key.pem' });
+    }
   });
 
   it('bare handles are not asked for with TLS, which they do not know', () => {

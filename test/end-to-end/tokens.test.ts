@@ -1,5 +1,5 @@
 // Tokens from outside: who comes in with one, who does not and what it is told, who it is then, and when it has to go. Every transport,
-// both wires, both ways of accepting.
+// both wires, both ways of accepting, both brokers.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,6 +11,7 @@ import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { operate, replacePrimary } from '../harness/operations.ts';
 import { PollClient } from '../harness/poll-client.ts';
 import { type Answer, ask, RawClient } from '../harness/raw-client.ts';
+import { type RedisServer, startRedis } from '../harness/redis.ts';
 import { type Claims, makeKeyPair, makeToken, secondsFromNow, TOKEN_SECRET } from '../harness/tokens.ts';
 import { type Held, TRANSPORTS, type TransportUnderTest } from '../harness/transports.ts';
 import { waitUntil } from '../harness/wait.ts';
@@ -93,20 +94,25 @@ function errorOf({ status, headers, text }: Answer): { code: number; message: st
   return JSON.parse(text).error;
 }
 
-for (const [wire, accept] of [
-  ['handle', 'shared'],
-  ['socket', 'shared'],
-  ['auto', 'sticky'],
+for (const [wire, accept, broker] of [
+  ['handle', 'shared', 'embedded'],
+  ['socket', 'sticky', 'Redis'],
 ] as const) {
-  describe(`tokens, ${wire} wire, ${accept}`, () => {
+  describe(`tokens, ${wire} wire, ${accept}, ${broker} broker`, () => {
+    let redis: RedisServer | null = null;
     let gateway: GatewayProcess;
     /** Every token that was shown. */
     const shown: string[] = [];
 
     before(async () => {
-      gateway = await startGateway({ env: { ...ENVIRONMENT, LONGWIRE_WIRE: wire, LONGWIRE_ACCEPT: accept } });
+      redis = broker === 'Redis' ? await startRedis() : null;
+      const env = { ...ENVIRONMENT, LONGWIRE_WIRE: wire, LONGWIRE_ACCEPT: accept, REDIS_URL: redis?.url ?? '' };
+      gateway = await startGateway({ env });
     });
-    after(() => gateway.kill());
+    after(async () => {
+      await gateway.kill();
+      await redis?.stop();
+    });
 
     it('say who somebody is, in the query or in a field, on every transport', async () => {
       const held: Held[] = [];
@@ -177,7 +183,7 @@ for (const [wire, accept] of [
         }
       }
       const transports = TRANSPORTS.length;
-      const counted = { missing: 4, invalid: 5, expired: 2, early: 1, claims: 1, audience: 1, channel: 0 };
+      const counted = { missing: 4, invalid: 5, expired: 2, early: 1, claims: 1, audience: 1, channel: 0, user: 0 };
       for (const reason of TOKEN_REFUSALS) {
         await gateway.metricReaches('longwire_tokens_refused_total', { reason }, counted[reason] * transports);
       }
@@ -295,6 +301,39 @@ for (const [wire, accept] of [
       assert.equal(JSON.parse(own.text).sid, sid);
       assert.equal(JSON.parse(own.text).publications[0].data, 'meanwhile');
       for (const each of [first, poll]) each.close();
+    });
+
+    it('are renewed on a WebSocket that is open, which then goes on', async () => {
+      const claims = { sub: 'r', channels: ['quiet:r', 'other'] };
+      const first = makeToken({ ...claims, exp: secondsFromNow(2) });
+      const socket = await new WebSocketClient(gateway.publicPort, `/ws/quiet:r?token=${first}`).opened();
+      await socket.received(1);
+      const [member] = await untilUsers(gateway, 'quiet:r', 'r');
+      const expires = Math.floor(secondsFromNow(600));
+      for (const [token, code] of [
+        ['x', 101],
+        [makeToken({ ...claims, exp: secondsFromNow(-1) }), 109],
+        [makeToken({ ...claims, sub: 'somebody else' }), 103],
+        [makeToken({ ...claims, channels: ['other'] }), 103],
+        [7, 107],
+        [{ token: makeToken(claims) }, 107],
+      ] as const) {
+        const { error } = (await socket.reply({ refresh: token })) as { error: { code: number } };
+        assert.equal(error.code, code, `${token}`);
+      }
+      const next = makeToken({ ...claims, channels: ['quiet:r'], info: { other: 1 }, exp: expires });
+      assert.deepEqual(await socket.reply({ refresh: next }), { refreshed: { expires } });
+      const bystander = await new WebSocketClient(gateway.publicPort, `/ws/other?token=${first}`).opened();
+      assert.deepEqual(await bystander.end(), { code: 4001, reason: 'token-expired' });
+      const { error } = (await socket.reply({ subscribe: 'other' })) as { error: { code: number } };
+      assert.equal(error.code, 103, 'the new one allows less');
+      assert.deepEqual(await membersOf(gateway, 'quiet:r'), [member]);
+      const forEver = (await socket.reply({ refresh: makeToken(claims) })) as object;
+      assert.deepEqual(forEver, { refreshed: {} });
+      const soon = secondsFromNow(0.5);
+      await socket.reply({ refresh: makeToken({ ...claims, exp: soon }) });
+      assert.deepEqual(await socket.end(), { code: 4001, reason: 'token-expired' });
+      assert.ok(secondsFromNow(0) >= soon);
     });
 
     it('that is another’s does not open a poll session, and does not end it', async () => {

@@ -6,6 +6,7 @@ import type { Broker, HistoryStore, PresenceStore, Taken } from '../../src/broke
 import type { Publication } from '../../src/publication.ts';
 import type { BrokerState } from '../../src/stats.ts';
 import { Gateway } from '../../workers/gateway.ts';
+import type { Tokens } from '../../workers/token/tokens.ts';
 import { Turns } from '../../workers/turns.ts';
 import { type LogLine, logLines } from '../broker/log-lines.ts';
 
@@ -43,12 +44,12 @@ export interface TestGateway {
   lines: LogLine[];
 }
 
-export function makeGateway(changes: Partial<Config> = {}): TestGateway {
+export function makeGateway(changes: Partial<Config> = {}, tokens: Tokens | null = null): TestGateway {
   const loaded = loadConfig({ LONGWIRE_API_KEY: API_KEY });
   if ('faults' in loaded) throw new TypeError(JSON.stringify(loaded.faults));
   const { log, lines } = logLines();
   const broker = new StandInBroker();
-  const gateway = new Gateway({ ...loaded.config, ...changes }, log, 1, () => broker);
+  const gateway = new Gateway({ ...loaded.config, ...changes }, log, 1, () => broker, tokens);
   // Tests do in one turn what takes a worker many; turns.test.ts is about those that are over.
   gateway.turns = new Turns(Number.POSITIVE_INFINITY);
   return { gateway, broker, lines };

@@ -45,7 +45,7 @@ export function authorize(
   if (token === undefined) return tokens.required ? refuse(MISSING) : null;
   const read = tokens.read(token);
   if (read instanceof TokenFault) return refuse(read);
-  return read.grant && !allows(read.grant, channels) ? refuse(NOT_ALLOWED) : read;
+  return allows(read.grant, channels) ? read : refuse(NOT_ALLOWED);
 }
 
 export function countRefusal({ counters: { tokensRefused } }: Pick<Gateway, 'counters'>, refusal: TokenRefusal): void {

@@ -5,8 +5,14 @@
 // moment at which the token is refused, `nbf` the first at which it is taken.
 
 import { channelFault } from '../../src/channel.ts';
+import type { Grant } from '../../src/presence.ts';
 import { infoFault, userFault, type Who } from '../presence/who.ts';
 import { EARLY, ELSEWHERE, EXPIRED, TokenFault } from './faults.ts';
+
+/** Who a client is by its token. */
+export interface Vouched extends Who {
+  readonly grant: Grant;
+}
 
 export interface Expected {
   /** LONGWIRE_TOKEN_AUDIENCE: '' for tokens that name none. */
@@ -16,7 +22,10 @@ export interface Expected {
 }
 
 /** Who the token says that its client is, and what it allows it. */
-export function readClaims(claims: Readonly<Record<string, unknown>>, { audience, nowMs }: Expected): Who | TokenFault {
+export function readClaims(
+  claims: Readonly<Record<string, unknown>>,
+  { audience, nowMs }: Expected,
+): Vouched | TokenFault {
   const { sub = '', info, exp, nbf, iat, aud, channels } = claims;
   for (const [name, value] of Object.entries({ exp, nbf, iat })) {
     if (value !== undefined && !isDate(value)) return wrong(`${name} must be a number of seconds since the Unix epoch`);

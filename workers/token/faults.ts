@@ -15,7 +15,7 @@ export class TokenFault {
 
   /** RFC 6750 §3: the field that a 401 must have, and a 403 may. */
   get challenge(): string {
-    const error = this.refusal === 'channel' ? 'insufficient_scope' : 'invalid_token';
+    const error = this.error.kind === 'not-allowed' ? 'insufficient_scope' : 'invalid_token';
     return `WWW-Authenticate: Bearer realm="longwire"${this.refusal === 'missing' ? '' : `, error="${error}"`}\r\n`;
   }
 }
@@ -26,3 +26,8 @@ export const EXPIRED = new TokenFault('expired', 'the token has expired', 'token
 export const EARLY = new TokenFault('early', 'the token is not valid yet');
 export const ELSEWHERE = new TokenFault('audience', 'the token is made out to another service');
 export const NOT_ALLOWED = new TokenFault('channel', 'the token does not allow one of these channels', 'not-allowed');
+export const ANOTHERS = new TokenFault(
+  'user',
+  "the token is another user's than that of this connection",
+  'not-allowed',
+);

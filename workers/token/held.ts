@@ -1,13 +1,15 @@
-// Tokens of clients that are held: the end of one, and a channel that one does not allow. Hooks of workers/connection.ts.
+// Tokens of clients that are held: the end of one, another in its place, a channel that one does not allow. Hooks of
+// workers/connection.ts.
 
-import type { LongwireError } from '../../src/errors.ts';
+import { LongwireError } from '../../src/errors.ts';
+import type { Grant } from '../../src/presence.ts';
 import type { Farewell, PollEncoding } from '../encoding.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Holder } from '../presence/identities.ts';
 import { encodePollFault } from '../transports/poll-encoder.ts';
 import { CLOSE_CODES } from '../websocket/close-codes.ts';
 import { countRefusal } from './authorize.ts';
-import { EXPIRED, NOT_ALLOWED } from './faults.ts';
+import { ANOTHERS, EXPIRED, NOT_ALLOWED, TokenFault } from './faults.ts';
 import { allows } from './grant.ts';
 
 /** What a stream ends with. */
@@ -27,7 +29,34 @@ export function channelRefusal(
   channels: string | readonly string[],
 ): LongwireError | null {
   const grant = gateway.presence.identities.grantOf(holder);
-  if (grant === null || allows(grant, channels)) return null;
-  countRefusal(gateway, NOT_ALLOWED.refusal);
-  return NOT_ALLOWED.error;
+  return grant === null || allows(grant, channels) ? null : refused(gateway, NOT_ALLOWED);
+}
+
+const WITHOUT = new LongwireError('bad-request', 'this connection has no token that another could take the place of');
+
+/**
+ * The client of an open WebSocket shows another token, of the same user, for these channels that it holds.
+ *
+ * @returns what it allows from now on; or what is wrong with it, and then nothing has changed.
+ */
+export function renewGrant(
+  gateway: Gateway,
+  holder: Holder,
+  channels: string | readonly string[],
+  token: string,
+): LongwireError | Grant {
+  const { tokens, presence } = gateway;
+  const known = presence.identities.of(holder);
+  if (tokens === null || !known?.grant) return WITHOUT;
+  const read = tokens.read(token);
+  if (read instanceof TokenFault) return refused(gateway, read);
+  if (read.user !== known.user) return refused(gateway, ANOTHERS);
+  if (!allows(read.grant, channels)) return refused(gateway, NOT_ALLOWED);
+  presence.identities.regrant(holder, read.grant);
+  return read.grant;
+}
+
+function refused(gateway: Gateway, { refusal, error }: TokenFault): LongwireError {
+  countRefusal(gateway, refusal);
+  return error;
 }

@@ -8,8 +8,7 @@
 import type { Config } from '../../config/config.ts';
 import type { RequestHead } from '../http/request-head.ts';
 import { queryValues } from '../http/target.ts';
-import type { Who } from '../presence/who.ts';
-import { readClaims } from './claims.ts';
+import { readClaims, type Vouched } from './claims.ts';
 import { NOT_VALID, type TokenFault } from './faults.ts';
 
 /** With names, an info of a kibibyte and some dozen channels; heads and targets have limits of their own. */
@@ -24,13 +23,13 @@ export class Tokens {
   private readonly verify: Verify;
 
   constructor({ tokenRequired, tokenAudience }: Pick<Config, 'tokenRequired' | 'tokenAudience'>, verify: Verify) {
-    this.required = tokenRequired === 'on';
+    this.required = tokenRequired !== 'off';
     this.audience = tokenAudience;
     this.verify = verify;
   }
 
   /** Who shows this token, or what is wrong with it. */
-  read(token: string): Who | TokenFault {
+  read(token: string): Vouched | TokenFault {
     if (token.length > TOKEN_LIMIT_BYTES) return NOT_VALID;
     let claims: Record<string, unknown>;
     try {

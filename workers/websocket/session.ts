@@ -2,7 +2,8 @@
 // answers pings and closes, lets the client change its channels, and notices a client that no longer answers.
 //
 // The client says JSON objects in text frames, one wish each: {"subscribe": "bob"}, {"unsubscribe": ["bob", "eve"]},
-// {"ping": 1}; the reply repeats what was done: {"subscribed": […]}, {"unsubscribed": […]}, {"pong": 1}.
+// {"refresh": "token"}, {"ping": 1}; the reply says what was done: {"subscribed": […]}, {"unsubscribed": […]}, {"refreshed": {…}},
+// {"pong": 1}.
 // Anything else is answered {"error": {"code", "message"}} and changes nothing. Breaches of RFC 6455 end the connection
 // with the code that the RFC gives them.
 //
@@ -11,6 +12,7 @@
 import { CHANNEL_LIMIT_BYTES, channelFault } from '../../src/channel.ts';
 import type { CloseReason } from '../../src/close-reason.ts';
 import { LongwireError } from '../../src/errors.ts';
+import type { Grant } from '../../src/presence.ts';
 import { FAULT, INCOMPLETE } from '../http/head-parser.ts';
 import type { Notice } from '../recovery/notice.ts';
 import { CLOSE_CODES } from './close-codes.ts';
@@ -34,6 +36,8 @@ export interface SessionHost {
    */
   subscribe(channels: readonly string[], since: string | null): LongwireError | Notice;
   unsubscribe(channels: readonly string[]): void;
+  /** Goes on with another token of its client's; returns why not, and then nothing has changed, or what it allows. */
+  refresh(token: string): LongwireError | Grant;
   /** Counts bytes of a message that is not over, or, negative, gives them back; false when its worker holds too many. */
   countPending(bytes: number): boolean;
 }
@@ -109,7 +113,8 @@ export class WebSocketSession {
   }
 }
 
-const WISHES = 'a message is one of {"subscribe": …}, {"subscribe": …, "since": "…"}, {"unsubscribe": …}, {"ping": …}';
+const WISHES =
+  'a message is one of {"subscribe": …}, {"subscribe": …, "since": "…"}, {"unsubscribe": …}, {"refresh": "…"}, {"ping": …}';
 
 function replyTo(host: SessionHost, payload: Buffer): object {
   let wish: unknown;
@@ -130,6 +135,7 @@ function replyTo(host: SessionHost, payload: Buffer): object {
       ? faultReply('a ping is no object and no list')
       : { pong: value };
   }
+  if (name === 'refresh') return typeof value === 'string' ? refresh(host, value) : faultReply('a token is a string');
   if (name !== 'subscribe' && name !== 'unsubscribe') return faultReply(WISHES);
 
   const channels = channelsOf(value);
@@ -146,6 +152,12 @@ function replyTo(host: SessionHost, payload: Buffer): object {
     ...(position === null ? {} : { position }),
     ...(client === undefined ? {} : { client }),
   };
+}
+
+function refresh(host: SessionHost, token: string): object {
+  const outcome = host.refresh(token);
+  if (outcome instanceof LongwireError) return outcome.toBody();
+  return { refreshed: outcome.expiresAtMs === 0 ? {} : { expires: outcome.expiresAtMs / 1_000 } };
 }
 
 function channelsOf(value: unknown): readonly string[] | string {

@@ -16,7 +16,7 @@ const RSA = makeKeyPair('RS256');
 const EC = makeKeyPair('ES256');
 
 function tokensWith(key: TokenKey, tokenAudience = ''): Tokens {
-  return new Tokens({ tokenRequired: 'on', tokenAudience }, verifierFor(key));
+  return new Tokens({ tokenRequired: 'auto', tokenAudience }, verifierFor(key));
 }
 
 const tokens = tokensWith(HMAC);
@@ -171,7 +171,7 @@ describe('a token is refused', () => {
     // Four characters for every three bytes.
     const most = Math.floor(((TOKEN_LIMIT_BYTES - padded(0).length) * 3) / 4);
     let verified = 0;
-    const by = new Tokens({ tokenRequired: 'on', tokenAudience: '' }, (token) => {
+    const by = new Tokens({ tokenRequired: 'auto', tokenAudience: '' }, (token) => {
       verified++;
       return verifierFor(HMAC)(token);
     });
