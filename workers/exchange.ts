@@ -9,6 +9,7 @@ import type { Encoding, PollEncoding } from './encoding.ts';
 import type { Gateway } from './gateway.ts';
 import type { AnswerOptions } from './http/answers.ts';
 import type { RequestHead } from './http/request-head.ts';
+import type { HandedOver } from './moving/movable.ts';
 import type { FirstPoll } from './poll/parts.ts';
 import type { PollSession } from './poll/session.ts';
 import type { Who } from './presence/who.ts';
@@ -63,8 +64,8 @@ export interface Exchange {
     waitMs: number,
   ): void;
 
-  /** Gives the connection to the worker in that slot, which reads the request again; false where it cannot be given. */
-  handOver(slot: number, head: RequestHead): boolean;
+  /** Gives the connection to the worker in that slot, which reads the request again. Unless it is given, it is to be answered. */
+  handOver(slot: number, head: RequestHead): HandedOver;
 
   /** Becomes a held connection: `first` is written at once, publications of the channels follow. */
   open(encoding: Encoding, channels: string | readonly string[], first: Buffer, more: Opening): void;

@@ -131,7 +131,7 @@ export class Gateway implements BrokerReceiver {
     this.onConnectionClosed = () => {};
     this.onBrokerState = () => {};
     this.onFence = () => {};
-    this.handOver = () => false;
+    this.handOver = () => 'kept';
     this.conflation = this.namespaces.hasLatestOnly
       ? new Conflation(this.namespaces, this.outboxLimitBytes, this.counters)
       : null;

@@ -12,6 +12,7 @@ import { CONTINUE } from './http/answers.ts';
 import { BodyReader } from './http/body-reader.ts';
 import { FAULT, INCOMPLETE } from './http/head-parser.ts';
 import type { RequestHead } from './http/request-head.ts';
+import type { HandedOver } from './moving/movable.ts';
 import { PENDING_LIMIT_BYTES, PendingRequest } from './pending-request.ts';
 import type { FirstPoll } from './poll/parts.ts';
 import type { PollSession } from './poll/session.ts';
@@ -36,7 +37,7 @@ export abstract class RequestConnection extends ConnectionLife implements Exchan
   /** Bytes came on a held stream. */
   protected abstract readHeld(buffer: Buffer, start: number, end: number): void;
 
-  handOver(slot: number, head: RequestHead): boolean {
+  handOver(slot: number, head: RequestHead): HandedOver {
     return this.gateway.handOver(this, slot, head.received());
   }
 

@@ -445,12 +445,34 @@ describe('a session', () => {
     assert.deepEqual(rejectedOf(test.gateway), ['session-elsewhere']);
   });
 
+  it('of its own slot, in another worker’s hands and out of reach, is answered 421 too: it may live', async () => {
+    test.gateway.sharesSlot = true;
+    const client = new Poller();
+    client.sid = makeSid(1);
+    client.since = '0';
+    client.poll('a');
+    assert.equal((await client.answer()).status, 421);
+  });
+
+  it('that nobody had whom its poll was given to is gone, whosever slot it names', async () => {
+    test.gateway.sharesSlot = true;
+    test.gateway.handOver = () => 'sought';
+    for (const slot of [1, 2]) {
+      const client = new Poller();
+      client.sid = makeSid(slot);
+      client.since = '0';
+      client.poll('a');
+      assert.equal((await client.answer()).status, 410, `slot ${slot}`);
+    }
+    assert.deepEqual(rejectedOf(test.gateway), ['session-gone', 'session-gone']);
+  });
+
   it('of another worker goes there with its connection and all that was read, however it was cut', () => {
     const given: string[] = [];
     test.gateway.handOver = (connection, slot, bytes) => {
       given.push(`${slot} ${Buffer.from(bytes)}`);
       connection.state = 'moving';
-      return true;
+      return 'given';
     };
     const request = get(`/poll/a?sid=${makeSid(2)}&since=0`) + get('/healthz');
     for (const cut of [request.length, 1, 40, request.length - 60, request.length - 5]) {
@@ -467,7 +489,7 @@ describe('a session', () => {
     test.gateway.handOver = (connection) => {
       connection.wire.share();
       connection.state = 'moving';
-      return true;
+      return 'given';
     };
     const foreign = get(`/poll/a?sid=${makeSid(2)}&since=0`);
     for (const before of [publishRequest('a', 'x'), get('/poll/a')]) {
@@ -487,7 +509,7 @@ describe('a session', () => {
         assert.equal(to, slot);
         given = { connection, bytes: Buffer.from(bytes) };
         connection.state = 'moving';
-        return true;
+        return 'given';
       };
       client.sid = makeSid(slot);
       client.since = '0';

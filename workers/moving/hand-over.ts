@@ -16,14 +16,17 @@ import type { Connection } from '../connection.ts';
 import type { Gateway } from '../gateway.ts';
 import { pollEncoding } from '../transports/poll-encoder.ts';
 import type { Wire } from '../wire/wire.ts';
-import type { Movable } from './movable.ts';
+import type { HandedOver, Movable } from './movable.ts';
 
 /** Enough to keep both ways busy, few enough that on the channel other messages wait 20 ms. */
 const IN_FLIGHT_LIMIT = 64;
 /** A burst: all long polls of a worker that has some thousands come back at once after a broadcast. */
 const WAITING_LIMIT = 4_096;
 const WAITING_LIMIT_BYTES = 8 * 1024 * 1024;
-/** The right worker, the one before it in its slot, and once again because the session has moved in between. */
+/**
+ * The right worker, the one before it in its slot, and once again because the session has moved in between. Where a session goes there
+ * is a place for it before it is given up where it was: whoever has come so far in vain asks for one that is nowhere.
+ */
 const HOPS_LIMIT = 3;
 /** Beyond the primary's own limit (src/primary/hand-overs.ts), which is the one that decides. */
 const DEADLINE_MS = 10_000;
@@ -100,9 +103,9 @@ export class HandOver {
   }
 
   /** See `HandOverFunction`. */
-  private giveRequest(connection: Movable, slot: number, bytes: Uint8Array): boolean {
+  private giveRequest(connection: Movable, slot: number, bytes: Uint8Array): HandedOver {
     const hops = this.hops + 1;
-    if (hops > HOPS_LIMIT) return false;
+    if (hops > HOPS_LIMIT) return 'sought';
     let request = NOTHING;
     const given = this.give(
       connection,
@@ -124,8 +127,9 @@ export class HandOver {
         }
       },
     );
-    if (given) this.gateway.wheel.schedule(connection, DEADLINE_MS);
-    return given;
+    if (!given) return 'kept';
+    this.gateway.wheel.schedule(connection, DEADLINE_MS);
+    return 'given';
   }
 
   /**

@@ -90,15 +90,16 @@ function begin(
   }
 }
 
-/** Sees to a poll whose session another worker holds; false when it is ours, or that worker is gone. */
+/** Sees to a poll whose session another worker holds; false when it is ours, or nobody's. */
 function passOn(exchange: Exchange, head: RequestHead, sid: string, encoding: PollEncoding): boolean {
   const { polls, goneSlot, sharesSlot } = exchange.gateway;
   const slot = slotOf(sid);
   if (polls.find(sid) !== null || slot === goneSlot || slot === 0) return false;
   // A worker that leaves gives its sessions to the next one in its slot: whoever has not got one asks the other.
-  if (slot === polls.slot) return sharesSlot && exchange.handOver(slot, head);
-  if (!exchange.handOver(slot, head)) answerFault(exchange, encoding, ELSEWHERE);
-  return true;
+  if (slot === polls.slot && !sharesSlot) return false;
+  const handedOver = exchange.handOver(slot, head);
+  if (handedOver === 'kept') answerFault(exchange, encoding, ELSEWHERE);
+  return handedOver !== 'sought';
 }
 
 function resume(

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
-import type { ToPrimary } from '../../../src/ipc.ts';
+import type { Descriptor, ToPrimary } from '../../../src/ipc.ts';
 import { Connection } from '../../../workers/connection.ts';
 import { HandOver } from '../../../workers/moving/hand-over.ts';
 import { makeSid } from '../../../workers/poll/sid.ts';
@@ -13,8 +13,12 @@ import { SOCKET_OPTIONS, SocketWire } from '../../../workers/wire/socket-wire.ts
 import { RawClient } from '../../harness/raw-client.ts';
 import { waitUntil } from '../../harness/wait.ts';
 import { makeGateway } from '../gateways.ts';
+import { MemoryWire } from '../memory-wire.ts';
+import { get } from '../peers.ts';
 
 const OTHER_SLOT = 2;
+/** What comes of it is the wire that the test holds. */
+const DESCRIPTOR: Descriptor = { close() {} };
 
 describe('a request that nobody is there to take', () => {
   it('is answered here, and what its socket had read beyond it is read once', async () => {
@@ -52,5 +56,32 @@ describe('a request that nobody is there to take', () => {
       [410, 200, 404],
     );
     server.close();
+  });
+});
+
+describe('a request that other workers had', () => {
+  it('goes on while somebody may have what it asks for, and is answered here once it has been to all', async () => {
+    for (const hops of [1, 2, 3]) {
+      const { gateway } = makeGateway();
+      const sent: ToPrimary[] = [];
+      const wire = new MemoryWire();
+      const handOver = new HandOver(gateway, {
+        send: (message) => sent.push(message),
+        adopt: () => wire,
+        admit: (admitted) => new Connection(gateway, admitted),
+        takeHeld: () => false,
+      });
+      const bytes = Buffer.from(get(`/poll/a?sid=${makeSid(OTHER_SLOT)}&since=0`));
+      handOver.take(1, { kind: 'request', bytes, hops, client: '192.0.2.1' }, DESCRIPTOR);
+      const given = sent.find((message) => message.type === 'hand-over');
+      if (hops < 3) {
+        assert.ok(given?.type === 'hand-over' && given.cargo.kind === 'request');
+        assert.deepEqual([given.to, given.cargo.hops], [OTHER_SLOT, hops + 1]);
+      } else {
+        assert.equal(given, undefined);
+        assert.match(wire.received.toString(), /^HTTP\/1.1 410 /);
+      }
+      await waitUntil(() => sent.some(({ type }) => type === 'taken'), 'the word that it was taken');
+    }
   });
 });
