@@ -61,6 +61,7 @@ for (const [wire, broker, history, way, accept] of [
   ['handle', 'redis', 'with', 'link', 'shared'],
   ['socket', 'memory', 'without', 'link', 'shared'],
   ['socket', 'memory', 'without', 'link', 'sticky'],
+  ['socket', 'memory', 'with', 'link', 'sticky'],
 ] as const) {
   describe(`connections move, ${wire} wire, ${broker} broker, ${history} history, by the ${way}, ${accept}`, () => {
     let gateway: GatewayProcess;

@@ -6,7 +6,9 @@
 // the oldest are dropped and counted, and since positions go on, whoever comes back sees how many are missing. One
 // publication always fits into a mailbox, else there would be some that can never be polled.
 //
-// Cost: one copy of a frame a worker, however many mailboxes it lies in, and 8 bytes in each. A small frame is kept as a string
+// Cost: 64 bytes a mailbox; one copy of a frame a worker, however many mailboxes it lies in, and 8 bytes in each, with an array only
+// where there are several. What a mailbox is given lives until the next poll, which is long enough to become garbage of the old
+// generation: the fewer objects the better. A small frame is kept as a string
 // of its bytes (latin1): memory of the heap, where a Buffer of its own costs 300 bytes more, and one from Node's pool keeps
 // 8 KiB of others' bytes.
 
@@ -76,8 +78,8 @@ export class MailStore {
 
 export class Mailbox {
   private readonly store: MailStore;
-  /** Null while empty, which is nearly always. */
-  private frames: KeptFrame[] | null;
+  /** Null while empty, which is nearly always; else one is usual. */
+  private frames: KeptFrame | KeptFrame[] | null;
   private bytes: number;
   /** Of the newest publication. */
   position: number;
@@ -94,9 +96,8 @@ export class Mailbox {
 
   /** The place in the history of a client that has everything up to `position`. */
   placeAt(position: number): string | null {
-    const frames = this.frames ?? [];
-    for (let i = Math.min(frames.length, position - this.keptFrom) - 1; i >= 0; i--) {
-      const { place } = frames[i] as KeptFrame;
+    for (let i = Math.min(this.count, position - this.keptFrom) - 1; i >= 0; i--) {
+      const { place } = this.at(i);
       if (place !== null) return place;
     }
     return this.keptFromPlace;
@@ -109,19 +110,31 @@ export class Mailbox {
 
   /** The position behind which everything is here. */
   get keptFrom(): number {
-    return this.position - (this.frames === null ? 0 : this.frames.length);
+    return this.position - this.count;
+  }
+
+  private get count(): number {
+    const { frames } = this;
+    if (frames === null) return 0;
+    return frames instanceof KeptFrame ? 1 : frames.length;
+  }
+
+  private at(index: number): KeptFrame {
+    const { frames } = this;
+    return frames instanceof KeptFrame ? frames : (frames?.[index] as KeptFrame);
   }
 
   put(kept: KeptFrame): void {
     const { store } = this;
-    // Most hold one: an array that is pushed to when empty has room for 17.
-    if (this.frames === null) this.frames = [kept];
+    // An array that is pushed to when empty has room for 17.
+    if (this.frames === null) this.frames = kept;
+    else if (this.frames instanceof KeptFrame) this.frames = [this.frames, kept];
     else this.frames.push(kept);
     this.position++;
     this.bytes += kept.heldBytes;
     store.add(kept);
     while (
-      (this.bytes > store.mailboxLimitBytes && this.position - this.keptFrom > 1) ||
+      (this.bytes > store.mailboxLimitBytes && this.count > 1) ||
       (store.bytes > store.totalLimitBytes && this.frames !== null)
     ) {
       store.counters.mailboxLost++;
@@ -131,7 +144,7 @@ export class Mailbox {
 
   /** All that is here, in order, and the places: first that behind which it is, then each frame's. */
   get content(): { frames: Frame[]; places: (string | null)[] } {
-    const kept = this.frames ?? [];
+    const kept = Array.from({ length: this.count }, (_, i) => this.at(i));
     return { frames: kept.map(({ frame }) => frame), places: [this.keptFromPlace, ...kept.map(({ place }) => place)] };
   }
 
@@ -150,10 +163,9 @@ export class Mailbox {
   /** Frames behind a position, in order: at most so many, and so many bytes unless the first alone has more. */
   after(position: number, countLimit: number, limitBytes: number): Frame[] {
     const found: Frame[] = [];
-    if (this.frames === null) return found;
     let bytes = 0;
-    for (let i = Math.max(0, position - this.keptFrom); i < this.frames.length && found.length < countLimit; i++) {
-      const { frame } = this.frames[i] as KeptFrame;
+    for (let i = Math.max(0, position - this.keptFrom); i < this.count && found.length < countLimit; i++) {
+      const { frame } = this.at(i);
       bytes += frame.length;
       if (bytes > limitBytes && found.length > 0) break;
       found.push(frame);
@@ -162,16 +174,17 @@ export class Mailbox {
   }
 
   clear(): void {
-    this.drop(this.position - this.keptFrom);
+    this.drop(this.count);
   }
 
   private drop(count: number): void {
-    if (this.frames === null || count === 0) return;
-    for (const kept of this.frames.splice(0, count)) {
+    const { frames } = this;
+    if (frames === null || count === 0) return;
+    if (count >= this.count) this.frames = null;
+    for (const kept of frames instanceof KeptFrame ? [frames] : frames.splice(0, count)) {
       this.bytes -= kept.heldBytes;
       this.keptFromPlace = kept.place ?? this.keptFromPlace;
       this.store.remove(kept);
     }
-    if (this.frames.length === 0) this.frames = null;
   }
 }
