@@ -2,12 +2,13 @@
 // are blocked at most, and how often Redis is asked.
 //
 //   npm run bench:reconnect               20,000 clients on 100 channels, ten publications missed by each
+//   npm run bench:reconnect -- 4          on four workers; 2 unless given
 //
 // The same crowd without positions comes first, for comparison. Clients are sockets in two forked processes (RLIMIT_NOFILE is
 // 20,000 a process here): each asks for a stream with `?since=` and counts what comes until it is told the outcome. They stay until
 // the workers' longest event-loop delay of each second was read from /metrics; how long the loops are blocked when all of them leave
 // at once is read apart from that. They run at the lowest priority, or what was measured would be the wait for a core. Redis' calls
-// of functions are read from INFO commandstats.
+// of functions, and how long it was busy with them, are read from INFO commandstats.
 
 import { fork } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,7 +20,9 @@ import { Redis } from 'ioredis';
 import { startGateway } from '../test/harness/gateway.ts';
 import { HistoryClient } from '../test/harness/history-client.ts';
 import { startRedis } from '../test/harness/redis.ts';
+import { publishAsBackend } from '../test/harness/redis-server.ts';
 
+const WORKERS = Number(process.argv[2] ?? 2);
 const CLIENTS = 20_000;
 const PROCESSES = 2;
 const CHANNELS = 100;
@@ -50,25 +53,28 @@ async function main(): Promise<void> {
   writeFileSync(file, JSON.stringify({ namespaces: { chat: { history_size: 100, history_ttl_seconds: 300 } } }));
   const redis = await startRedis();
   const gateway = await startGateway({
-    env: { REDIS_URL: redis.url, LONGWIRE_NAMESPACES: file, LONGWIRE_LOG_LEVEL: 'error' },
+    env: {
+      REDIS_URL: redis.url,
+      LONGWIRE_NAMESPACES: file,
+      LONGWIRE_LOG_LEVEL: 'error',
+      LONGWIRE_WORKERS: String(WORKERS),
+    },
   });
   const client = new Redis(redis.url);
   const first = await new HistoryClient('stream', gateway.publicPort, ['chat:0']).opened();
   const position = first.position ?? '';
   first.close();
   for (let i = 0; i < MISSED * CHANNELS; i++) {
-    await client.call('FCALL', 'longwire_publish', 0, 'push:', `chat:${i % CHANNELS}`, `missed ${i}`);
+    await publishAsBackend(client, ['push:', `chat:${i % CHANNELS}`, `missed ${i}`]);
   }
-  const callsBefore = await functionCalls(client);
+  const before = await functionCalls(client);
   let longestDelaySeconds = 0;
   const timer = setInterval(async () => {
     const metrics = await gateway.metrics().catch(() => null);
     if (metrics === null) return;
-    for (const worker of ['1', '2']) {
-      longestDelaySeconds = Math.max(
-        longestDelaySeconds,
-        metrics.value('longwire_event_loop_delay_max_seconds', { worker }),
-      );
+    for (let worker = 1; worker <= WORKERS; worker++) {
+      const delay = metrics.value('longwire_event_loop_delay_max_seconds', { worker: String(worker) });
+      longestDelaySeconds = Math.max(longestDelaySeconds, delay);
     }
   }, 500);
   // Until the workers' last report of it.
@@ -93,10 +99,12 @@ async function main(): Promise<void> {
   const reference = await come(null);
   const { crowds, delayMs, leavingMs } = await come(position);
   clearInterval(timer);
-  const calls = (await functionCalls(client)) - callsBefore;
+  const after = await functionCalls(client);
+  const calls = after.calls - before.calls;
   const sum = (field: keyof Crowd): number => crowds.reduce((total, crowd) => total + crowd[field], 0);
   const outcome = {
     clients: CLIENTS,
+    workers: WORKERS,
     channels: CHANNELS,
     recovered: sum('recovered'),
     gaps: sum('gaps'),
@@ -110,7 +118,8 @@ async function main(): Promise<void> {
     },
     secondsWithout: Math.max(...reference.crowds.map(({ seconds }) => seconds)),
     callsToRedis: calls,
-    callsAChannelAndWorker: calls / CHANNELS / 2,
+    callsAChannelAndWorker: calls / CHANNELS / WORKERS,
+    redisBusyMs: (after.usec - before.usec) / 1_000,
   };
   console.log(JSON.stringify(outcome, null, 2));
   client.disconnect();
@@ -120,8 +129,10 @@ async function main(): Promise<void> {
   process.exit(outcome.recovered === CLIENTS && outcome.wrong === 0 ? 0 : 1);
 }
 
-async function functionCalls(client: Redis): Promise<number> {
-  return Number(/cmdstat_fcall:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0);
+async function functionCalls(client: Redis): Promise<{ calls: number; usec: number }> {
+  const [, calls = 0, usec = 0] =
+    /cmdstat_(?:fcall|evalsha):calls=(\d+),usec=(\d+)/.exec(await client.info('commandstats')) ?? [];
+  return { calls: Number(calls), usec: Number(usec) };
 }
 
 function comeBack(port: number, position: string | null, count: number): Promise<Crowd> {

@@ -50,6 +50,8 @@ export interface SubjectSettings {
   accept?: 'shared' | 'sticky';
   /** Whether every channel has presence; not unless given. */
   presence?: boolean;
+  /** Whether every channel has history; not unless given, and not together with presence. */
+  history?: boolean;
 }
 
 const API_KEY = 'benchmark-api-key';
@@ -58,6 +60,8 @@ const C_FLAGS = ['-O2'];
 
 /** Namespaces in which it is known who holds a channel. */
 const PRESENCE = fileURLToPath(new URL('../../../bench/subjects/presence.json', import.meta.url));
+/** Namespaces in which what was published is kept. */
+const HISTORY = fileURLToPath(new URL('../../../bench/subjects/history.json', import.meta.url));
 
 /** One process of a reference can hold what RLIMIT_NOFILE leaves it; Longwire as many times that as it has workers. */
 export function processesOf(name: SubjectName, settings: SubjectSettings): number {
@@ -90,6 +94,7 @@ export async function planOf(
           ...(secure ? certificate() : { LONGWIRE_WIRE: wire }),
           LONGWIRE_ACCEPT: settings.accept ?? 'shared',
           ...(settings.presence === true ? { LONGWIRE_NAMESPACES: PRESENCE } : {}),
+          ...(settings.history === true ? { LONGWIRE_NAMESPACES: HISTORY } : {}),
           ...(settings.redisUrl === '' ? {} : { REDIS_URL: settings.redisUrl }),
         },
         port,
