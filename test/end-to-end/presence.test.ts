@@ -321,6 +321,9 @@ for (const broker of ['embedded', 'Redis']) {
         'info=%7B',
         `info=%22${'x'.repeat(1_023)}%22`,
         'info=%5B%0A1%5D',
+        'user=a&user=b',
+        'user=&us%65r=b',
+        'info=1&info=1',
       ]) {
         for (const path of ['sse', 'stream', 'poll', 'ws']) {
           const answer = await ask(

@@ -13,13 +13,21 @@ export const USER_LIMIT_BYTES = 255;
 /** Told to everybody on the channel, and kept with each entry. */
 export const INFO_LIMIT_BYTES = 1_024;
 
-/** Null where the query says nothing of it; a text where that makes no sense. */
+/**
+ * Null where the query says nothing of it; a text where that makes no sense. Each may be there once: which of two it is would hang on
+ * whether a proxy that puts one into the request writes before the client's or behind it.
+ */
 export function readWho(values: readonly QueryValue[]): Who | string | null {
   let user: string | null = null;
   let info: string | null = null;
   for (const { name, value } of values) {
-    if (name === 'user') user = value;
-    else if (name === 'info') info = value;
+    if (name === 'user') {
+      if (user !== null) return 'user must be given once';
+      user = value;
+    } else if (name === 'info') {
+      if (info !== null) return 'info must be given once';
+      info = value;
+    }
   }
   if (user === null && info === null) return null;
   const who = { user: user ?? '', info: info ?? '' };

@@ -149,7 +149,7 @@ describe('presence in a worker', () => {
     };
     const count = 10 * CHANGES_A_CALL;
     for (let i = 0; i < count; i++) come(`quiet:${i}`);
-    await waitUntil(() => store.calls.length === 1, 'the first call');
+    await waitUntil(() => store.calls.length > 0, 'the first call');
     await presence.stop();
     assert.equal(store.said.length, 2 * count);
     assert.equal(presence.identities.size, 0);

@@ -208,6 +208,10 @@ describe('a token is refused', () => {
         { channels: ['a', channel] },
         /its channels must be names of channels/,
       ]),
+      ...['a', '', null, ['a']].map((channel): [Claims, RegExp] => [
+        { channel, channels: ['a'] },
+        /its channel makes it a token of another kind/,
+      ]),
       ...[1, null, {}, [1], ['push', 1]].map((aud): [Claims, RegExp] => [
         { aud },
         /its aud must be a string or a list/,
@@ -264,6 +268,9 @@ describe('the time of a token', () => {
     for (const exp of [0, -0, -1, 1]) assert.equal(at(2_000_000, { exp }), 'expired', `${exp}`);
     for (const exp of [1e15, 1e300, Number.MAX_VALUE]) assert.equal(at(2_000_000, { exp }), 'taken', `${exp}`);
     assert.equal(at(2_000_000, { nbf: 1e300 }), 'early');
+    for (const exp of [1e13, 1e306, Number.MAX_VALUE]) {
+      assert.equal(taken(makeToken({ exp })).grant?.expiresAtMs, Number.MAX_SAFE_INTEGER, 'still a number');
+    }
     now.mock.restore();
   });
 });
