@@ -147,10 +147,10 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
   try {
     if (former !== null) {
       const following = config.redisUrl === '' ? follow(relay, config, log) : null;
-      former.onWorker = ({ slot, message }, descriptor) => supervisor.passing.other.receive(slot, message, descriptor);
       former.onLinkFault = (fault) =>
         log.error('the former primary sent a descriptor with what is no frame', { fault });
       supervisor.passing.other.connect(former);
+      former.listen(({ slot, message }, descriptor) => supervisor.passing.other.receive(slot, message, descriptor));
       await admin.bind(former.adminSocketFor(config));
       await following?.start();
       await supervisor.start();

@@ -18,6 +18,7 @@ import type { Inherited } from './supervisor.ts';
 const MEET_LIMIT_MS = 10_000;
 export const ALIVE_MS = 1_000;
 
+type FromWorker = Extract<ToNext, { type: 'worker' }>;
 type Over = Extract<ToNext, { type: 'over' }>;
 
 export class FormerPrimary implements PrimaryChannel {
@@ -27,13 +28,15 @@ export class FormerPrimary implements PrimaryChannel {
   readonly adminSocket: BoundSocket | null;
   /** Null where there is none, and descriptors come by the channel. */
   readonly descriptors: DescriptorLink | null;
-  /** Takes what its workers say to ours. */
-  onWorker: (message: Extract<ToNext, { type: 'worker' }>, descriptor: Descriptor | null) => void = () => {};
   /** What came by the link is no frame. It is closed, and descriptors come by the channel from now on. */
   onLinkFault: (fault: string) => void = () => {};
+  readonly listening = true;
   /** Resolves when it has given everything; null when it is gone before. */
   readonly over: Promise<Over | null>;
   #state: 'met' | 'followed' | 'gone' = 'met';
+  /** Before there is somebody to take it, a connection that comes is nobody's: it was not to be sent. */
+  #onWorker: (message: FromWorker, descriptor: Descriptor | null) => void = (_message, descriptor) =>
+    descriptor?.close();
 
   /**
    * Says hello, and waits for what is inherited.
@@ -48,14 +51,16 @@ export class FormerPrimary implements PrimaryChannel {
       const deadline = setTimeout(() => reject(nobody()), MEET_LIMIT_MS);
       process.once('disconnect', () => reject(nobody()));
       const onMessage = (message: ToNext, descriptor: unknown): void => {
-        const socket = descriptor === undefined ? null : new BoundSocket(descriptor as Descriptor);
+        const received = (descriptor ?? null) as Descriptor | null;
         if (message.type === 'begin') {
           inheritance = message.inheritance;
-          publicSocket = socket;
+          publicSocket = socketOf(received);
         } else if (message.type === 'admin' && inheritance !== null) {
           clearTimeout(deadline);
           process.off('message', onMessage);
-          resolve(new FormerPrimary(inheritance, publicSocket, socket));
+          resolve(new FormerPrimary(inheritance, publicSocket, socketOf(received)));
+        } else {
+          received?.close();
         }
       };
       process.on('message', onMessage);
@@ -75,7 +80,7 @@ export class FormerPrimary implements PrimaryChannel {
     this.descriptors = inheritance.descriptorLink === true ? this.#link(onLinkClosed) : null;
     this.over = new Promise((resolve) => {
       process.on('message', (message: ToNext, descriptor: unknown) => {
-        if (message.type === 'worker') this.onWorker(message, (descriptor ?? null) as Descriptor | null);
+        if (message.type === 'worker') this.#onWorker(message, (descriptor ?? null) as Descriptor | null);
         else if (message.type === 'over') resolve(message);
       });
       process.once('disconnect', () => {
@@ -87,6 +92,12 @@ export class FormerPrimary implements PrimaryChannel {
         else void linkClosed.then(() => resolve(null));
       });
     });
+  }
+
+  /** Takes what its workers say to ours from now on. */
+  listen(onWorker: (message: FromWorker, descriptor: Descriptor | null) => void): void {
+    this.#onWorker = onWorker;
+    say({ type: 'listening' });
   }
 
   /** What a supervisor goes on with. */
@@ -125,7 +136,7 @@ export class FormerPrimary implements PrimaryChannel {
     return new DescriptorLink(
       pipe,
       (slot, number, cargo, descriptor) =>
-        this.onWorker({ type: 'worker', slot, message: { type: 'take', number, cargo } }, descriptor),
+        this.#onWorker({ type: 'worker', slot, message: { type: 'take', number, cargo } }, descriptor),
       (fault) => {
         if (fault !== null) this.onLinkFault(fault);
         onClosed();
@@ -145,6 +156,10 @@ function say(message: ToFormer, descriptor?: Descriptor, then: () => void = () =
   }
   process.send(message, descriptor as SendHandle | undefined, undefined, then);
   return true;
+}
+
+function socketOf(descriptor: Descriptor | null): BoundSocket | null {
+  return descriptor === null ? null : new BoundSocket(descriptor);
 }
 
 function nobody(): LongwireError {

@@ -1,8 +1,8 @@
 // The next primary, as the one that it takes over from sees it: its process, from the start of it to the moment at which this one
 // may leave.
 //
-//   starting ──ready──▶ taking: connections go to its workers ──over, done──▶ alone
-//       └───────────────────┴── failed, too slow, gone ──▶ gone: this primary goes on as before
+//   starting ─▶ listening ──ready──▶ taking: connections go to its workers ──over, done──▶ alone
+//       └───────────┴────────────────┴── failed, too slow, gone ──▶ gone: this primary goes on as before
 //
 // It is started as this process was: the same program, flags, folder and environment; what lies there now is what it runs. It has
 // a channel for messages, a link for descriptors and, for the embedded broker, one for publications, as workers have them. It leads a process group of
@@ -48,7 +48,7 @@ export interface NextPrimaryOptions {
   secondMs?: number | undefined;
 }
 
-type NextState = 'starting' | 'taking' | 'alone' | 'gone';
+type NextState = 'starting' | 'listening' | 'taking' | 'alone' | 'gone';
 
 export class NextPrimary implements PrimaryChannel {
   readonly #options: NextPrimaryOptions;
@@ -112,9 +112,13 @@ export class NextPrimary implements PrimaryChannel {
     return this.#state === 'taking' || this.#state === 'alone';
   }
 
+  get listening(): boolean {
+    return this.serves || this.#state === 'listening';
+  }
+
   /** It reads what the history keeps, and is not ready before it has. */
   catchesUp(): void {
-    if (this.#state === 'starting') this.#deadline?.refresh();
+    if (!this.serves) this.#deadline?.refresh();
   }
 
   send(message: ToNext, descriptor?: Descriptor): boolean {
@@ -150,8 +154,11 @@ export class NextPrimary implements PrimaryChannel {
         this.send({ type: 'begin', inheritance }, publicSocket ?? undefined);
         this.send({ type: 'admin' }, adminSocket ?? undefined);
         break;
+      case 'listening':
+        if (this.#state === 'starting') this.#state = 'listening';
+        break;
       case 'ready':
-        if (this.#state === 'starting') this.#state = 'taking';
+        if (this.#state === 'starting' || this.#state === 'listening') this.#state = 'taking';
         this.#readsDescriptors = message.descriptorLink === true;
         this.#onReady(message.slots);
         break;

@@ -30,6 +30,11 @@ export class OtherPrimary {
     return this.#channel !== null;
   }
 
+  /** Whether it takes what is for its workers. */
+  get listening(): boolean {
+    return this.#channel?.listening === true;
+  }
+
   connect(channel: PrimaryChannel): void {
     this.#channel = channel;
   }

@@ -64,7 +64,7 @@ export class Passing {
     const own = slot > OTHER_SLOTS ? slot - OTHER_SLOTS : slot;
     const here = (): Party | null => this.#succession.takerFor(own, giver);
     // What comes from there is not sent back.
-    const there = giver === null ? null : this.other.party(own);
+    const there = giver === null || !this.other.listening ? null : this.other.party(own);
     // Whoever has a slot's sessions in its hands and not this one is about to get it from there.
     const isHeir = giver !== null && this.#succession.isHeir(own, giver);
     return slot > OTHER_SLOTS || isHeir ? (there ?? here()) : (here() ?? there);

@@ -2,7 +2,7 @@
 // node:child_process makes for the next one. Publications of the embedded broker do not come this way but by a link of their own, and
 // held connections by a descriptor link where there is one (docs/adr/0028).
 //
-//   next: hello ─▶ former: begin, admin ─▶ next: ready ─▶ workers' words, both ways ─▶ former: over ─▶ next: done
+//   next: hello ─▶ former: begin, admin ─▶ next: listening, ready ─▶ workers' words, both ways ─▶ former: over ─▶ next: done
 //
 // What primaries of two versions say to each other: append, never change.
 
@@ -54,6 +54,8 @@ export type ToNext =
 export type ToFormer =
   /** Able to read messages. */
   | { type: 'hello' }
+  /** Takes what workers say to its own from now on. One of an earlier version does not say so, and does not before it is ready. */
+  | { type: 'listening' }
   /** So many workers accept and can take connections; whether it reads its end of the descriptor link. */
   | { type: 'ready'; slots: number; descriptorLink?: boolean }
   /** Cannot start, and will exit: the text is for the operator. */
@@ -66,6 +68,8 @@ export type ToFormer =
 
 /** The way to the other primary. */
 export interface PrimaryChannel {
+  /** Whether it takes what our workers say to its own: a process that is only starting would keep them waiting. */
+  readonly listening: boolean;
   /** Null where the other one does not read such a link: then descriptors go by the channel. */
   readonly descriptors: Pick<DescriptorLink, 'send'> | null;
   /** Sends, with a descriptor or without; false when the channel is gone and nothing was sent. */

@@ -104,6 +104,26 @@ describe('the next primary', () => {
     for (const { held } of clients) held.close();
   });
 
+  it('is asked for nothing while it only starts: polls of sessions that nobody has are answered at once', async () => {
+    const gateway = await start({});
+    gateway.signal('SIGUSR2');
+    await waitUntil(() => gateway.logged('the next primary is started').length > 0, 'the next primary');
+    const next = Number(gateway.logged('the next primary is started')[0]?.pid);
+    process.kill(next, 'SIGSTOP');
+    try {
+      for (let i = 0; i < 20; i++) {
+        const request = `GET /poll/a?sid=${makeSid(1 + (i % 2))}&since=0 HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n`;
+        assert.equal((await ask(gateway.publicPort, request)).status, 410);
+      }
+    } finally {
+      process.kill(next, 'SIGCONT');
+    }
+    await waitUntil(
+      () => gateway.primaryPid === next,
+      () => `the next primary to take over: ${gateway.log.slice(-2_000)}`,
+    );
+  });
+
   it('answers on another admin port, with the key that the one before had made', async () => {
     const gateway = await start({ file: { LONGWIRE_API_KEY: '', LONGWIRE_ADMIN_PORT: '0' } });
     const key = /X-API-Key: (\S+?)'/.exec(gateway.out)?.[1] ?? assert.fail(gateway.out);

@@ -18,6 +18,7 @@ function setup(link: 'open' | 'closed' | 'none') {
     return link === 'open';
   };
   const channel: PrimaryChannel = {
+    listening: true,
     descriptors: link === 'none' ? null : { send },
     send: ({ slot, message }, along) => byChannel.push({ slot, message, descriptor: along }) > 0,
   };
