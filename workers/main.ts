@@ -27,6 +27,8 @@ import { adopt, chooseWire, type WireChoice } from './wire/probe.ts';
 import { Tls } from './wire/tls.ts';
 import type { Wire } from './wire/wire.ts';
 
+const ORPHAN_LOOK_MS = 1_000;
+
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});
@@ -94,6 +96,11 @@ process.on('message', (message: ToWorker, descriptor: unknown) => {
       return;
   }
 });
+// Node does not say 'disconnect' where the primary dies while a descriptor that it was sent is not acknowledged; then node:cluster
+// would let this worker live on, with connections that nobody publishes to.
+setInterval(() => {
+  if (!process.connected) process.exit(0);
+}, ORPHAN_LOOK_MS).unref();
 send({ type: 'hello' });
 
 async function run(assignment: Assignment): Promise<void> {

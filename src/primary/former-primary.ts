@@ -72,25 +72,30 @@ export class FormerPrimary implements PrimaryChannel {
     this.inheritance = inheritance;
     this.publicSocket = publicSocket;
     this.adminSocket = adminSocket;
-    setInterval(() => say({ type: 'alive' }), ALIVE_MS).unref();
     let onLinkClosed = (): void => {};
     const linkClosed = new Promise<void>((resolve) => {
       onLinkClosed = resolve;
     });
     this.descriptors = inheritance.descriptorLink === true ? this.#link(onLinkClosed) : null;
     this.over = new Promise((resolve) => {
-      process.on('message', (message: ToNext, descriptor: unknown) => {
-        if (message.type === 'worker') this.#onWorker(message, (descriptor ?? null) as Descriptor | null);
-        else if (message.type === 'over') resolve(message);
-      });
-      process.once('disconnect', () => {
+      const left = (): void => {
+        clearInterval(living);
         // It was not ready, and so is nobody's.
         if (this.#state === 'met') process.exit(1);
         this.#state = 'gone';
         // Connections that it had sent may still lie in the link.
         if (this.descriptors === null) resolve(null);
         else void linkClosed.then(() => resolve(null));
+      };
+      // Node does not say 'disconnect' where it dies while a descriptor that it was sent is not acknowledged.
+      const living = setInterval(() => {
+        if (!say({ type: 'alive' })) left();
+      }, ALIVE_MS).unref();
+      process.on('message', (message: ToNext, descriptor: unknown) => {
+        if (message.type === 'worker') this.#onWorker(message, (descriptor ?? null) as Descriptor | null);
+        else if (message.type === 'over') resolve(message);
       });
+      process.once('disconnect', left);
     });
   }
 

@@ -63,6 +63,16 @@ interface Target {
   given: number;
   /** What it has said of itself: how many of them it has taken, and what it holds. */
   load: WorkerLoad;
+  /**
+   * Handles of the last one that is out, and of those behind it. Node takes them from their sockets and closes each when the worker
+   * has acknowledged it, and never where the worker dies before.
+   */
+  sent: Handle[];
+}
+
+/** What lies beneath a socket, which Node does not document. */
+interface Handle {
+  close(): void;
 }
 
 export interface FrontOptions {
@@ -138,7 +148,7 @@ export class StickyFront {
 
   /** A worker was forked: the library may choose it once it is ready. */
   join(worker: Worker, row: WorkerRow): void {
-    const target: Target = { row, given: 0, load: { connections: 0, sessions: 0, taken: 0 } };
+    const target: Target = { row, given: 0, load: { connections: 0, sessions: 0, taken: 0 }, sent: [] };
     this.#targets.set(row, target);
     // What the library compares, and would count by itself from what workers tell of sessions.
     Object.defineProperty(worker, 'clientsCount', { get: () => this.#loadOf(target), set: () => {} });
@@ -169,6 +179,7 @@ export class StickyFront {
       if (visit.state === 'given') this.#close(socket, 'lost');
       else if (visit.state === 'relayed') this.#turnAway(socket, visit, 'draining', WORKER_DIED);
     }
+    for (const handle of target.sent) handle.close();
   }
 
   #loadOf(target: Target): number {
@@ -249,8 +260,12 @@ export class StickyFront {
   /** The library sends a socket away: nobody reads it here any more, and it is not ours once it is out. */
   #give(visit: Visit, target: Target, send: Send, message: unknown, [socket, told]: unknown[]): boolean {
     this.#send(visit, target, 'given', this.#config.headDeadlineSeconds * 1_000);
+    const { _handle: handle } = socket as { _handle: Handle | null };
+    if (handle !== null) target.sent.push(handle);
     return send(message, socket, (error: Error | null) => {
       (told as (error: Error | null) => void)(error);
+      // One is out at a time: those before it are acknowledged.
+      if (handle !== null) target.sent.splice(0, target.sent.indexOf(handle));
       if (error === null) this.#forget(socket as Socket);
       else this.#close(socket as Socket, 'lost');
     });

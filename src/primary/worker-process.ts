@@ -80,6 +80,9 @@ export class WorkerProcess {
       this.#exit({ code, signal, error: null });
     });
     worker?.process.once('disconnect', () => this.#close());
+    // Node does not say 'disconnect' where the process ends while a descriptor that it was sent is not acknowledged. This comes
+    // when it has ended and its channel has been read to the end.
+    worker?.process.once('close', () => this.#close());
     worker?.on('error', (error: unknown) => {
       if (worker.process.pid === undefined) this.#notStarted(errorText(error));
     });

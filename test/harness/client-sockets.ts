@@ -6,27 +6,38 @@ const ESTABLISHED = '01';
 
 /** How many connections from `clientPorts` to `port` the process holds descriptors of. */
 export function clientSockets(pid: number, port: number, clientPorts: ReadonlySet<number>): number {
-  const connections = inodesOf(port, clientPorts);
-  const folder = `/proc/${pid}/fd`;
-  return readdirSync(folder).filter((name) => {
-    try {
-      return connections.has(/^socket:\[(\d+)\]$/.exec(readlinkSync(`${folder}/${name}`))?.[1] ?? '');
-    } catch {
-      return false; // closed since it was listed
-    }
-  }).length;
+  let count = 0;
+  for (const each of portsHeld(pid, port)) if (clientPorts.has(each)) count++;
+  return count;
 }
 
-/** Of the server's ends, IPv4 and IPv6. */
-function inodesOf(port: number, clientPorts: ReadonlySet<number>): Set<string> {
+/** From which ports the connections to `port` are that the process holds descriptors of. */
+export function clientPorts(pid: number, port: number): Set<number> {
+  return new Set(portsHeld(pid, port));
+}
+
+/** One for each descriptor. */
+function portsHeld(pid: number, port: number): number[] {
+  const connections = connectionsTo(port);
+  const folder = `/proc/${pid}/fd`;
+  return readdirSync(folder).flatMap((name) => {
+    try {
+      return connections.get(/^socket:\[(\d+)\]$/.exec(readlinkSync(`${folder}/${name}`))?.[1] ?? '') ?? [];
+    } catch {
+      return []; // closed since it was listed
+    }
+  });
+}
+
+/** The clients' ports by the inode of the server's end, IPv4 and IPv6. */
+function connectionsTo(port: number): Map<string, number> {
   const lines = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) =>
     readFileSync(file, 'latin1').split('\n').slice(1),
   );
-  return new Set(
+  return new Map(
     lines.flatMap((line) => {
       const [, local = '', remote = '', state, , , , , , inode = ''] = line.trim().split(/\s+/);
-      const ours = portOf(local) === port && clientPorts.has(portOf(remote));
-      return ours && state === ESTABLISHED ? [inode] : [];
+      return portOf(local) === port && state === ESTABLISHED ? [[inode, portOf(remote)] as const] : [];
     }),
   );
 }

@@ -4,15 +4,17 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createConnection } from 'node:net';
-import { afterEach, describe, it } from 'node:test';
+import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
+import { afterEach, describe, it, mock } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../config/load.ts';
 import { LongwireError } from '../../src/errors.ts';
+import type { Cargo, Descriptor } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { Fleet } from '../../src/primary/fleet.ts';
 import { reusePortFault } from '../../src/primary/reuse-port.ts';
 import { Supervisor } from '../../src/primary/supervisor.ts';
+import type { WorkerProcess } from '../../src/primary/worker-process.ts';
 import { type WorkerRow, WorkerTable } from '../../src/primary/worker-table.ts';
 import { logLines } from '../broker/log-lines.ts';
 import { isAlive } from '../harness/alive.ts';
@@ -475,5 +477,30 @@ describe('the succession', () => {
     assert.deepEqual([row(1), row(2)].map(pidOf).filter(isAlive).length, 2);
     assert.equal(table.lives.length, 2);
     await stopping;
+  });
+});
+
+describe('a worker that is killed', () => {
+  it('before it has acknowledged a descriptor is settled all the same: nothing of it is waited for any more', async () => {
+    const { supervisor, table } = rig({ behaviours: ['serve', 'serve'] });
+    await supervisor.start();
+    const [victim = 0] = table.rows.map(pidOf);
+    process.kill(victim, 'SIGSTOP');
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const [[accepted], client] = await Promise.all([
+      once(server, 'connection') as Promise<[Socket]>,
+      createConnection((server.address() as AddressInfo).port, '127.0.0.1'),
+    ]);
+    const { _handle: descriptor } = accepted as unknown as { _handle: Descriptor };
+    const settled = mock.method(supervisor.passing, 'settled');
+    const nobody = { send: () => {} } as unknown as WorkerProcess;
+    const cargo: Cargo = { kind: 'request', bytes: Buffer.alloc(0), hops: 0, client: '' };
+    supervisor.passing.handOver(nobody, 1, 1, cargo, descriptor);
+    process.kill(victim, 'SIGKILL');
+    await waitUntil(() => settled.mock.callCount() === 1, 'it to be settled');
+    client.destroy();
+    accepted.destroy();
+    server.close();
   });
 });
