@@ -297,17 +297,20 @@ local function described(state)
   return { state.epoch, state.offset, past }
 end
 
--- Top and floor of a channel, and its stream's name.
-local function bounds(prefix, state, channel)
-  local log = prefix .. ':log:' .. state.generation .. ':' .. channel
-  local top = tonumber(redis.call('GET', prefix .. ':top:' .. state.generation .. ':' .. channel) or nil)
-  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-  if not top and first then
-    top = tonumber(string.match(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][1], '^%d+'))
-  elseif not top then
-    top = forgotten(prefix, state, state.offset)
-  end
-  return top, first and tonumber(first[2][2]) or top, log
+local function log_of(prefix, state, channel)
+  return prefix .. ':log:' .. state.generation .. ':' .. channel
+end
+
+local function top_of(prefix, state, channel)
+  local top = redis.call('GET', prefix .. ':top:' .. state.generation .. ':' .. channel)
+  if top then return tonumber(top) end
+  local last = redis.call('XREVRANGE', log_of(prefix, state, channel), '+', '-', 'COUNT', 1)[1]
+  return last and tonumber(string.match(last[1], '^%d+')) or forgotten(prefix, state, state.offset)
+end
+
+-- The offset of the publication before an entry in its channel.
+local function previous_of(entry)
+  return tonumber(entry[2][2])
 end
 
 local function bytes_of(entry)
@@ -339,20 +342,22 @@ local function page(log, downwards, from, to, limit, bytes)
 end
 
 -- prefix, channel, offset to begin behind, offset to end before or 0, most entries, most bytes, `newest` or `oldest` for which of them
--- come first → state, top, floor, entries, 1 where there are more
+-- come first → state, top, floor (of the newest: what lies before the last of them), entries, 1 where there are more
 local function history(_, args)
   local prefix, channel, behind, before = args[1], args[2], tonumber(args[3]), tonumber(args[4])
   local limit, bytes = tonumber(args[5]), tonumber(args[6])
   local state = current(prefix)
-  local top, floor, log = bounds(prefix, state, channel)
+  local top, log = top_of(prefix, state, channel), log_of(prefix, state, channel)
   local first, last = string.format('%.0f', behind + 1), before > 0 and string.format('%.0f', before - 1) or '+'
-  local entries, _, more
+  local entries, _, more, oldest
   if args[7] == 'newest' then
     entries, _, more = page(log, true, last, first, limit, bytes)
+    oldest = entries[#entries]
   else
     entries, _, more = page(log, false, first, last, limit, bytes)
   end
-  return { described(state), top, floor, entries, more }
+  oldest = oldest or redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  return { described(state), top, oldest and previous_of(oldest) or top, entries, more }
 end
 
 -- prefix, offset, most bytes, channels … → state, for each channel with something behind that offset: its place in the list, its
@@ -363,10 +368,12 @@ local function missed(_, args)
   local found, looked = {}, 0
   for i = 4, #args do
     if room <= 0 then break end
-    local top, floor, log = bounds(prefix, state, args[i])
+    local top = top_of(prefix, state, args[i])
     if top > since then
+      local log = log_of(prefix, state, args[i])
       local entries, size, more = page(log, true, '+', string.format('%.0f', since + 1), math.huge, room)
-      table.insert(found, { looked, floor, entries, more })
+      local oldest = entries[#entries]
+      table.insert(found, { looked, oldest and previous_of(oldest) or top, entries, more })
       room = room - size
     end
     looked = looked + 1
