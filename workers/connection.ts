@@ -23,7 +23,7 @@ import { PollSession } from './poll/session.ts';
 import { type Ordered, settleOrder, takeInOrder } from './recovery/in-order.ts';
 import { type Notice, openingNotice } from './recovery/notice.ts';
 import { RequestConnection } from './request-connection.ts';
-import { channelRefusal, encodeExpired, renewGrant, TOKEN_EXPIRED } from './token/held.ts';
+import { channelRefusal, encodeExpired, renewGrant, TOKEN_EXPIRED, tokenEnd } from './token/held.ts';
 import { encodePoll, encodePollFarewell, encodePollFault } from './transports/poll-encoder.ts';
 import { type SessionHost, WebSocketSession } from './websocket/session.ts';
 import type { Wire } from './wire/wire.ts';
@@ -354,7 +354,10 @@ export class Connection extends RequestConnection implements SessionHost, Ordere
   protected onHeldTimer(): void {
     const { gateway, session, encoding } = this;
     if (encoding === null) return;
-    if (gateway.presence.identities.grantOf(this.client)?.isOver === true) {
+    const end = tokenEnd(gateway, this.client);
+    if (end === 'soon') {
+      gateway.wheel.schedule(this, 0);
+    } else if (end === 'now') {
       if (encoding.transport !== 'poll') this.finish('token-expired', encoding.farewell(TOKEN_EXPIRED));
       else this.endWaitWith((each, keepAlive) => encodeExpired(gateway, each, keepAlive));
     } else if (encoding.transport === 'poll') {

@@ -29,6 +29,7 @@ import { Presence, RENEWAL_TICK_MS } from './presence/presence.ts';
 import { WorkerHistory } from './recovery/worker-history.ts';
 import { Stalls } from './stalls.ts';
 import { TICK_MS, TimingWheel } from './timing-wheel.ts';
+import { TokenEnds } from './token/ends.ts';
 import type { Tokens } from './token/tokens.ts';
 import { Turns } from './turns.ts';
 
@@ -56,6 +57,7 @@ export class Gateway implements BrokerReceiver {
   readonly cors: Cors;
   /** Null where tokens have no key. */
   readonly tokens: Tokens | null;
+  readonly tokenEnds: TokenEnds;
   /** Null where nothing asks who the clients are. */
   readonly clients: Clients | null;
   readonly apiKeyDigest: Buffer;
@@ -120,6 +122,7 @@ export class Gateway implements BrokerReceiver {
     this.stalls = new Stalls(this.stallMs);
     this.cors = new Cors(config.corsOrigins);
     this.tokens = tokens;
+    this.tokenEnds = new TokenEnds();
     this.clients = clientsFor(config, log, this.seldom);
     this.apiKeyDigest = digestKey(config.apiKey);
     this.draining = false;

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { EventSource } from 'eventsource';
 import { TOKEN_REFUSALS } from '../../src/close-reason.ts';
 import { type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { operate, replacePrimary } from '../harness/operations.ts';
@@ -36,6 +37,7 @@ const ENVIRONMENT = {
   LONGWIRE_TOKEN_HMAC_SECRET: TOKEN_SECRET,
   LONGWIRE_LOG_LEVEL: 'debug',
   LONGWIRE_HEARTBEAT_SECONDS: '0.5',
+  LONGWIRE_RETRY_MILLISECONDS: '100',
 };
 
 const bearer = (token: string): string => `Authorization: Bearer ${token}\r\n`;
@@ -402,6 +404,32 @@ for (const [wire, accept, broker] of [
         [],
       );
       poll.close();
+    });
+
+    it('end an EventSource for good, and its page begins another that misses nothing', async () => {
+      const address = (claims: Claims, since: string) =>
+        `http://127.0.0.1:${gateway.publicPort}/sse/kept:es?token=${makeToken({ sub: 'es', ...claims })}${since}`;
+      const seen: string[] = [];
+      let lastId = '';
+      const follow = (url: string): EventSource => {
+        const source = new EventSource(url);
+        source.onmessage = ({ data, lastEventId }) => {
+          seen.push(data);
+          lastId = lastEventId;
+        };
+        return source;
+      };
+      const first = follow(address({ exp: secondsFromNow(1.5) }, ''));
+      await untilUsers(gateway, 'kept:es', 'es');
+      await gateway.publish('kept:es', '1');
+      await waitUntil(() => first.readyState === EventSource.CLOSED, 'the EventSource to give up');
+      assert.deepEqual(seen, ['1']);
+      await gateway.publish('kept:es', '2');
+      const next = follow(address({ exp: secondsFromNow(600) }, `&since=${lastId}`));
+      await gateway.publish('kept:es', '3');
+      await waitUntil(() => seen.length >= 3, 'what was missed');
+      assert.deepEqual(seen, ['1', '2', '3']);
+      next.close();
     });
 
     it('stay out of the log, and so does their secret', async () => {

@@ -12,6 +12,12 @@ import { countRefusal } from './authorize.ts';
 import { ANOTHERS, EXPIRED, NOT_ALLOWED, TokenFault } from './faults.ts';
 import { allows } from './grant.ts';
 
+/** Whether the holder's token has ended, and it with it: now, or in the next tick if too many do. */
+export function tokenEnd({ presence, tokenEnds }: Gateway, holder: Holder): 'none' | 'now' | 'soon' {
+  if (presence.identities.grantOf(holder)?.isOver !== true) return 'none';
+  return tokenEnds.mayEnd() ? 'now' : 'soon';
+}
+
 /** What a stream ends with. */
 export const TOKEN_EXPIRED: Farewell = { reason: 'token-expired', reconnect: true, code: CLOSE_CODES.tokenExpired };
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { Publication } from '../../../src/publication.ts';
 import { TICK_MS } from '../../../workers/timing-wheel.ts';
+import { ENDS_A_TICK } from '../../../workers/token/ends.ts';
 import { Tokens } from '../../../workers/token/tokens.ts';
 import { verifierFor } from '../../../workers/token/verifier.ts';
 import { makeToken, TOKEN_SECRET } from '../../harness/tokens.ts';
@@ -170,5 +171,20 @@ describe('the end of a token', () => {
     }
     pass(2 * TICK_MS);
     assert.deepEqual([closedOf(test.gateway), peer.text.includes('"token-expired"')], [['token-expired'], true]);
+  });
+
+  it('that comes for many at once is spread, some a tick, in which all else goes on', () => {
+    const count = 3 * ENDS_A_TICK + 10;
+    const peers = Array.from({ length: count }, () => open('/sse/a', tokenFor(5_000)));
+    const poll = open('/poll/b', tokenFor(60_000));
+    const ended = () => peers.filter(({ state }) => state !== 'open').length;
+    pass(5_000 - 1);
+    assert.equal(ended(), 0);
+    const seen: number[] = [];
+    pass(1 + 6 * TICK_MS, () => seen.push(ended()));
+    assert.deepEqual([...new Set([...seen, ended()])], [0, 1, 2, 3].map((times) => times * ENDS_A_TICK).concat(count));
+    assert.equal(poll.state, 'waiting');
+    const late = open('/sse/a', tokenFor(1_000));
+    endsIn(late, 1_000);
   });
 });
