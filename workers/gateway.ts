@@ -182,8 +182,8 @@ export class Gateway implements BrokerReceiver {
   onPublication(publication: Publication): void {
     const { history } = this;
     if (publication.channel === FENCE_CHANNEL) {
-      // While some publications are held back there is no place that a fence could mark: its batch is called off.
-      if (history?.line.holding !== true) this.onFence(publication.payload.toString('latin1'), ++this.order);
+      // While some publications are held back, or may be missing, there is no place that a fence could mark: its batch is called off.
+      if (history === null || history.line.sure) this.onFence(publication.payload.toString('latin1'), ++this.order);
     } else if (publication.channel === COMMAND_CHANNEL) {
       if (!takeCommand(this, publication.payload)) this.seldom.say('warn', 'command', 'a command was not understood');
     } else if (publication.channel === ANSWER_CHANNEL) {
@@ -220,7 +220,10 @@ export class Gateway implements BrokerReceiver {
   }
 
   onState(state: BrokerState): void {
-    if (state === 'up') this.nodes.onUp();
+    if (state === 'up') {
+      this.nodes.onUp();
+      this.history?.onUp();
+    }
     this.onBrokerState(state);
   }
 

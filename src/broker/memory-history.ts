@@ -37,9 +37,13 @@ export class MemoryHistory implements HistoryStore {
     await this.#questions.ask({ what: 'remove', channel });
   }
 
-  /** Where the history stands; all that has a place up to there was sent before the answer. */
-  async where(): Promise<HistoryState> {
-    return stateOf((await this.#questions.ask({ what: 'where' })).head);
+  /**
+   * Where the history stands; all that has a place up to there was sent before the answer.
+   *
+   * @param onTold Told of it before what was published since, which may be in the same read as the answer.
+   */
+  async where(onTold: (state: HistoryState) => void): Promise<void> {
+    await this.#questions.ask({ what: 'where' }, ({ head }) => onTold(stateOf(head)));
   }
 
   async mark(): Promise<void> {

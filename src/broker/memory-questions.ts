@@ -69,9 +69,13 @@ export class MemoryQuestions {
     this.#frames = frames;
   }
 
-  ask(question: HistoryQuestion): Promise<Told<ToldHead>>;
+  /** @param onTold Called with the answer as it is read, before whatever stands behind it on the link. */
+  ask(question: HistoryQuestion, onTold?: (told: Told<ToldHead>) => void): Promise<Told<ToldHead>>;
   ask(question: PresenceQuestion): Promise<Told<PresentHead>>;
-  ask(question: Question): Promise<Told<ToldHead | PresentHead>> {
+  ask(
+    question: Question,
+    onTold: (told: Told<ToldHead & PresentHead>) => void = () => {},
+  ): Promise<Told<ToldHead | PresentHead>> {
     const call = ++this.#number;
     const bytes = Buffer.from(JSON.stringify(question));
     return new Promise((resolve, reject) => {
@@ -79,7 +83,11 @@ export class MemoryQuestions {
         this.#asked.delete(call);
         reject(new LongwireError('unavailable', `the primary has not answered for ${PUBLISH_DEADLINE_MS} ms`));
       }, PUBLISH_DEADLINE_MS);
-      this.#asked.set(call, { resolve, reject, deadline });
+      const settle = (told: Told<ToldHead & PresentHead>): void => {
+        onTold(told);
+        resolve(told);
+      };
+      this.#asked.set(call, { resolve: settle, reject, deadline });
       bytes.copy(this.#frames.add('ask', call, bytes.length));
       if (!this.#port.send(this.#frames.take())) this.#frames.leave();
     });

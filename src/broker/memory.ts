@@ -12,6 +12,7 @@
 
 import { type Namespaces, NamespaceTable, NO_NAMESPACES } from '../../config/namespaces.ts';
 import { LongwireError } from '../errors.ts';
+import type { HistoryState } from '../history.ts';
 import type { Position } from '../position.ts';
 import type { Publication } from '../publication.ts';
 import type { BrokerState } from '../stats.ts';
@@ -72,12 +73,14 @@ export class MemoryBroker implements Broker {
   /** Where there is history, resolves once it is known where that stands: what comes before is for nobody here. */
   async start(): Promise<void> {
     while (this.#namespaces.hasHistory && this.#epoch === '') {
-      const state = await this.#history.where().catch(() => null);
-      if (state === null) continue;
-      this.#epoch = state.epoch;
-      this.#receiver.onHistory(state);
+      await this.#history.where((state) => this.#connected(state)).catch(ignore);
     }
     this.#setState('up');
+  }
+
+  #connected(state: HistoryState): void {
+    this.#epoch = state.epoch;
+    this.#receiver.onHistory(state);
   }
 
   publish(publications: readonly Publication[]): Promise<Taken> {
@@ -155,3 +158,6 @@ export class MemoryBroker implements Broker {
 }
 
 const NONE: readonly Publication[] = [];
+
+/** It is asked again. */
+function ignore(): void {}

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { PUBLISH_DEADLINE_MS } from '../../src/broker/broker.ts';
+import { DEFAULT_OPTIONS } from '../../config/namespaces.ts';
+import { type BrokerReceiver, PUBLISH_DEADLINE_MS } from '../../src/broker/broker.ts';
 import { MemoryBroker } from '../../src/broker/memory.ts';
 import { packedBytes, packPublications } from '../../src/broker/packed.ts';
 import { type FrameKind, FrameReader } from '../../src/broker/relay-frames.ts';
@@ -137,6 +138,34 @@ describe('the memory broker', () => {
     const waitedMs = performance.now() - begin;
     assert.ok(waitedMs > PUBLISH_DEADLINE_MS - 50 && waitedMs < PUBLISH_DEADLINE_MS + 500);
     broker.receive('published', 1, Buffer.alloc(0));
+  });
+
+  it('delivers what stands behind the word of where the history stands, though it comes in the same read', async () => {
+    const told: string[] = [];
+    const receiver: BrokerReceiver = {
+      onHistory: ({ epoch, offset }) => void told.push(`history ${epoch}.${offset}`),
+      onPublication: ({ payload }) => void told.push(`${payload}`),
+      onState: (state) => void told.push(state),
+      onGap: () => assert.fail('nothing is missing'),
+    };
+    let asked = 0;
+    const reader = new FrameReader((kind, call) => {
+      assert.equal(kind, 'ask');
+      asked = call;
+    });
+    const send = (frames: Buffer): boolean => reader.push(frames) === null;
+    const history = { ...DEFAULT_OPTIONS, historySize: 10, historyTtlSeconds: 60 };
+    const broker = new MemoryBroker({ send, backlogBytes: 0 }, receiver, { default: history, named: {} });
+    const starting = broker.start();
+    broker.receive('publications', 0, packed([new Publication('a', Buffer.from('before'))]));
+    const head = Buffer.from(JSON.stringify({ epoch: 'e', offset: 6, channels: [] }));
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(head.length);
+    // One after the other, as frames of one read are taken: nothing else of this process runs between them.
+    broker.receive('told', asked, Buffer.concat([length, head]));
+    broker.receive('publications', 0, packed([new Publication('a', Buffer.from('behind'))]));
+    await starting;
+    assert.deepEqual(told, ['history e.6', 'behind', 'up']);
   });
 
   it('delivers and publishes nothing once it is stopped', async () => {

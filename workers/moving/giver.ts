@@ -191,6 +191,13 @@ export class Giver {
     let under = 0;
     while (batch.refused === null) {
       if (this.gateway.hub.hasDelivered(batch.order)) {
+        for (const [poll, sid] of this.giveSessions(batch, slot)) {
+          under++;
+          this.givePoll(poll, sid, slot, () => {
+            under--;
+            batch.wake?.();
+          });
+        }
         for (const index of batch.waiting) {
           const given = this.giveOne(batch, index, slot, (taken) => {
             under--;
@@ -214,8 +221,7 @@ export class Giver {
 
   private giveOne(batch: Batch, index: number, slot: number, onEnd: (taken: boolean) => void): boolean {
     const connection = batch.movers[index] as Mover;
-    if (connection.state !== 'moving') return false;
-    if (connection instanceof PollSession) return this.giveSession(batch, index, connection, slot, onEnd);
+    if (connection instanceof PollSession || connection.state !== 'moving') return false;
     // It has room for the newest of its `latest_only` channels only now: that came before the fence, so it is ours to write.
     if (this.gateway.conflation?.has(connection) === true) return false;
     const heartbeatMs = batch.heartbeatsMs[index] as number;
@@ -235,30 +241,43 @@ export class Giver {
     );
   }
 
-  /** Gives a session with all it holds, and the connection of the poll that waits, if one does, behind it. */
-  private giveSession(
-    batch: Batch,
-    index: number,
-    session: PollSession,
-    slot: number,
-    onEnd: (taken: boolean) => void,
-  ): boolean {
-    const { polls, wheel } = this.gateway;
-    const poll = session.waiting instanceof Connection ? session.waiting : null;
-    // One that cannot go along is answered now; its client comes again and is sent after its session.
-    if (poll !== null && (poll.request !== null || !poll.wire.shareable || poll.wire.outboxBytes > 0))
-      poll.answerPoll();
-    const { sid, acknowledged, mailbox, waiting } = session;
-    const { position, content } = mailbox;
-    const step: BatchStep = { kind: 'session', index, position, acknowledged, ...content };
-    this.send({ type: 'batch', batch: batch.id, to: slot, step });
-    session.waiting = null;
-    polls.forget(session);
-    if (poll === null || waiting === null || poll.encoding?.transport !== 'poll') {
-      queueMicrotask(() => onEnd(false));
-      return true;
+  /**
+   * Gives sessions with all they hold. Before any connection of theirs: on the channel a descriptor waits until the one before it has
+   * come, and a session whose word waits behind those is nobody's meanwhile.
+   *
+   * @returns the connections of polls that wait, with their sids.
+   */
+  private giveSessions(batch: Batch, slot: number): [Connection, string][] {
+    const polls: [Connection, string][] = [];
+    for (const index of batch.waiting) {
+      const session = batch.movers[index];
+      if (!(session instanceof PollSession)) continue;
+      batch.waiting.delete(index);
+      if (session.state !== 'moving') continue;
+      const poll = session.waiting instanceof Connection ? session.waiting : null;
+      // One that cannot go along is answered now; its client comes again and is sent after its session.
+      if (poll !== null && (poll.request !== null || !poll.wire.shareable || poll.wire.outboxBytes > 0))
+        poll.answerPoll();
+      const { sid, acknowledged, mailbox, waiting } = session;
+      const { position, content } = mailbox;
+      const step: BatchStep = { kind: 'session', index, position, acknowledged, ...content };
+      this.send({ type: 'batch', batch: batch.id, to: slot, step });
+      session.waiting = null;
+      this.gateway.polls.forget(session);
+      if (waiting instanceof Connection) polls.push([waiting, sid]);
     }
-    const { keepAlive, fields } = poll.encoding;
+    return polls;
+  }
+
+  /** Gives the connection of a poll behind its session. */
+  private givePoll(poll: Connection, sid: string, slot: number, onEnd: () => void): void {
+    const { wheel } = this.gateway;
+    const { encoding } = poll;
+    if (encoding?.transport !== 'poll') {
+      queueMicrotask(onEnd);
+      return;
+    }
+    const { keepAlive, fields } = encoding;
     const waitMs = wheel.remainingMs(poll);
     const load = (unread: Buffer): CargoOfKind => ({ kind: 'poll', sid, keepAlive, fields, waitMs, unread });
     const given = this.handOver.give(poll, slot, load, (outcome) => {
@@ -266,15 +285,14 @@ export class Giver {
         poll.wire.resume();
         poll.reject(503, 'another worker holds this session; poll again', 'draining');
       }
-      onEnd(false);
+      onEnd();
     });
     if (given) {
       wheel.schedule(poll, POLL_LIMIT_MS);
     } else {
       poll.reject(503, 'another worker holds this session; poll again', 'draining');
-      queueMicrotask(() => onEnd(false));
+      queueMicrotask(onEnd);
     }
-    return true;
   }
 
   /** Resolves when `done` holds or the batch is called off, at the latest at the deadline, which calls it off. */

@@ -54,7 +54,9 @@ export class Taker {
   }
 
   onOffer(batch: string, states: readonly HeldState[]): void {
-    const away = this.gateway.broker.state !== 'up';
+    const { broker, history } = this.gateway;
+    // Or it has yet to hear where the history stands: the fence would have no place here.
+    const away = broker.state !== 'up' || history?.line.sure === false;
     const why = away ? 'its broker is away' : this.refusal(states);
     if (why !== null) {
       this.options.say(batch, { kind: 'refused', why, away });

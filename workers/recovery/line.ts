@@ -5,7 +5,9 @@
 // Offsets are consecutive over all channels, so a hole shows at the next publication. From then on everything of channels
 // with history is held back until what lies in the hole was read again, for the channels that are held here; then it goes out
 // in its order, and what was held after it. Of what is gone, its subscribers are told of a gap, at that place in the order.
-// When a subscription was lost, a mark is published, so that the hole has an end although nobody else publishes.
+// When a subscription was lost, a mark is published, so that the hole has an end although nobody else publishes. So is one when the
+// broker has connected: what was published between its word and the first publication would be a hole that nothing shows yet, and a
+// fence (workers/moving/) would stand before publications that it comes after everywhere else.
 //
 // Invariant: what is broadcast from here has rising offsets, and up to `seen` everything was broadcast or told to be a gap.
 // Bound: HELD_LIMIT_BYTES are held back and read; beyond that, all channels with history have a gap.
@@ -44,6 +46,8 @@ export class Line {
   #state: 'unset' | 'live' | 'holding' = 'unset';
   #epoch = '';
   #seen = 0;
+  /** Whether something has come with the place that was expected, or a hole was filled: see `sure`. */
+  #confirmed = false;
   #held: Publication[] = [];
   #heldBytes = 0;
   #filling = false;
@@ -62,6 +66,11 @@ export class Line {
     return this.#state === 'holding';
   }
 
+  /** Whether all that was published before what comes next has come, so that a fence would stand in its place. */
+  get sure(): boolean {
+    return this.#state === 'live' && this.#confirmed;
+  }
+
   get epoch(): string {
     return this.#epoch;
   }
@@ -78,8 +87,10 @@ export class Line {
 
   /** The broker has connected, and its counter stands there. Nothing behind it has come yet, or ever was missed. */
   onConnected({ epoch, offset }: Position): void {
-    if (this.#state === 'unset') this.#go(epoch, offset);
-    else if (this.#state === 'holding') this.#fill();
+    if (this.#state === 'unset') {
+      this.#go(epoch, offset);
+      this.#confirmed = false;
+    } else if (this.#state === 'holding') this.#fill();
   }
 
   /** The subscription was lost, and stands again. */
@@ -102,6 +113,11 @@ export class Line {
     }
   }
 
+  /** The subscription stands, or has stood for a while: a mark shows whether anything is missing before it. */
+  confirm(): void {
+    if (this.#state === 'live' && !this.#confirmed) this.mark();
+  }
+
   /** Publishes a mark, so that the line moves on, or shows where it is broken. */
   mark(): void {
     this.#owner.store?.mark().catch(ignore);
@@ -116,6 +132,7 @@ export class Line {
     this.#state = 'live';
     this.#epoch = epoch;
     this.#seen = offset;
+    this.#confirmed = true;
     if (publication !== null && publication.channel !== MARK_CHANNEL) this.#owner.broadcast(publication);
     this.#owner.onMoved(changed);
   }

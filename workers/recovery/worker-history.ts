@@ -69,9 +69,15 @@ export class WorkerHistory implements LineOwner {
     this.recoveries.retry();
   }
 
+  /** The broker is up: all that is published from now on comes here. */
+  onUp(): void {
+    this.line.confirm();
+  }
+
   /** Once a second. */
   sweep(): void {
     this.cache.sweep();
+    this.line.confirm();
   }
 
   // What the line says.

@@ -102,6 +102,22 @@ describe('the line', () => {
     assert.deepEqual(fixture.seen, ['hole', 'b11', 'gap a e.13', 'a14']);
   });
 
+  it('is sure of itself only once something has come since the broker connected, which it asks for', async () => {
+    const fixture = new Fixture();
+    const { line } = fixture;
+    assert.deepEqual([line.live, line.sure], [true, false]);
+    line.confirm();
+    assert.equal(fixture.marks, 1);
+    // What was published before the subscription stood, and the mark behind it.
+    line.take(at(13, MARK_CHANNEL));
+    assert.equal(line.sure, false);
+    await fixture.answer(13, [{ channel: 'a', floor: 0, publications: [at(11), at(12)] }]);
+    assert.deepEqual([fixture.seen, line.sure], [['hole', 'a11', 'a12'], true]);
+    line.confirm();
+    line.onGap();
+    assert.deepEqual([fixture.marks, line.sure], [2, false], 'one mark each: there was nothing to confirm in between');
+  });
+
   it('publishes a mark when the subscription was lost, and ends the hole with it', async () => {
     const fixture = new Fixture();
     const { line, seen } = fixture;

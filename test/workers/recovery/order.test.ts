@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it, mock } from 'node:test';
 import { DEFAULT_OPTIONS } from '../../../config/namespaces.ts';
 import type { HistoryStore } from '../../../src/broker/broker.ts';
+import { FENCE_CHANNEL } from '../../../src/channel.ts';
 import type { ChannelHistory } from '../../../src/history.ts';
 import { Publication } from '../../../src/publication.ts';
 import { STREAM_JSON } from '../../../workers/transports/stream-encoder.ts';
@@ -228,5 +229,26 @@ describe('a poll that is answered with nothing', () => {
     const peer = new Peer(test.gateway);
     peer.send(get('/poll/a?timeout=0'));
     assert.equal(sinceOf(peer), 'e.1.0');
+  });
+});
+
+describe('a fence', () => {
+  it('has no place while publications may be missing before it, which a worker finds out as soon as its broker is up', () => {
+    const fences: number[] = [];
+    test.gateway.onFence = (_id, order) => fences.push(order);
+    let marks = 0;
+    if (test.broker.history !== null) {
+      test.broker.history.mark = async () => {
+        marks++;
+      };
+    }
+    const fence = (): void => test.gateway.onPublication(new Publication(FENCE_CHANNEL, Buffer.from('batch')));
+    test.gateway.onState('up');
+    assert.equal(marks, 1);
+    fence();
+    assert.deepEqual(fences, []);
+    publish('a', '1');
+    fence();
+    assert.deepEqual(fences, [test.gateway.order]);
   });
 });
