@@ -5,7 +5,6 @@
 // gateway cannot start (port taken, workers that fail), 70 for a fault of our own, 78 for a fault in the configuration
 // (EX_SOFTWARE and EX_CONFIG of sysexits.h), 128 + n when a second signal n cut the drain short.
 
-import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import type { Config } from '../config/config.ts';
@@ -29,6 +28,7 @@ import { Following } from './primary/relay-following.ts';
 import { Replacement } from './primary/replacement.ts';
 import { ServiceManager } from './primary/service-manager.ts';
 import type { StickyFront } from './primary/sticky-front.ts';
+import { Stopping } from './primary/stopping.ts';
 import { Supervisor } from './primary/supervisor.ts';
 import { takeOver } from './primary/take-over.ts';
 import { logCertificate, tlsReloader } from './primary/tls.ts';
@@ -130,7 +130,18 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
     log.info('another primary has taken over: this one leaves');
     void admin.leave().then(() => process.exit(0));
   };
-  const replacement = new Replacement({ supervisor, table, relay, pairs, admin, manager, log, leave });
+  const replacement = new Replacement({
+    supervisor,
+    table,
+    relay,
+    pairs,
+    admin,
+    manager,
+    log,
+    leave,
+    onStop: () => stopping.byNext(),
+  });
+  const stopping = new Stopping({ supervisor, admin, front, manager, replacement, former, log });
 
   const reloadTls = tlsReloader(config, tls, log, (identity) => supervisor.slots.renewTls(identity));
   // Connections through TLS cannot move: a new certificate must not cost anybody his (docs/adr/0021).
@@ -142,11 +153,11 @@ async function run(config: Config, tls: TlsIdentity | null, former: FormerPrimar
   process.on('SIGTTOU', () => begin(log, 'SIGTTOU', () => fleet.scale((present) => Math.max(1, present - 1))));
   process.on('SIGUSR2', () => begin(log, 'SIGUSR2', () => fleet.replacePrimary()));
   startWatch(log, supervisor, fleet, table);
-  endOnSignals(log, supervisor, admin, front, manager, replacement);
-  endOnFaults(log, supervisor);
+  stopping.listen();
   try {
     if (former !== null) {
       const following = config.redisUrl === '' ? follow(relay, config, log) : null;
+      former.onStop = () => stopping.byFormer();
       former.onLinkFault = (fault) =>
         log.error('the former primary sent a descriptor with what is no frame', { fault });
       supervisor.passing.other.connect(former);
@@ -240,54 +251,4 @@ async function stickyFront(
   if (config.accept !== 'sticky') return null;
   const { StickyFront } = await import('./primary/sticky-front.ts');
   return new StickyFront({ config, connectionLimit, descriptorLimit: readDescriptorLimit(), table, log });
-}
-
-/** The first signal drains, after its delay, and exits 0; the second ends everything at once. */
-function endOnSignals(
-  log: Log,
-  supervisor: Supervisor,
-  admin: AdminServer,
-  front: StickyFront | null,
-  manager: ServiceManager,
-  replacement: Replacement,
-): void {
-  let ending = false;
-  const onSignal = (signal: 'SIGTERM' | 'SIGINT') => {
-    if (ending) {
-      log.warn('second signal: exiting at once', { signal });
-      supervisor.killAll();
-      process.exit(128 + constants.signals[signal]);
-    }
-    ending = true;
-    supervisor.announceStop();
-    replacement.stop();
-    const { drainSeconds, drainDelaySeconds } = supervisor.slots.config;
-    log.info('shutting down', { signal, drainSeconds, drainDelaySeconds });
-    manager.stopping();
-    setTimeout(end, drainDelaySeconds * 1000);
-  };
-  const end = (): void => {
-    front?.stop();
-    supervisor
-      .stop(supervisor.slots.config.drainSeconds)
-      .then(async (killed) => {
-        await admin.close();
-        log.info('shut down', { workersKilled: killed });
-        process.exit(0);
-      })
-      .catch((error: unknown) => endWithFault(log, supervisor, error));
-  };
-  process.on('SIGTERM', onSignal);
-  process.on('SIGINT', onSignal);
-}
-
-function endOnFaults(log: Log, supervisor: Supervisor): void {
-  process.on('uncaughtException', (error) => endWithFault(log, supervisor, error));
-  process.on('unhandledRejection', (reason) => endWithFault(log, supervisor, reason));
-}
-
-function endWithFault(log: Log, supervisor: Supervisor, thrown: unknown): void {
-  log.error('fault in the primary', { error: errorText(thrown), stack: thrown instanceof Error ? thrown.stack : null });
-  supervisor.killAll();
-  process.exit(EXIT_INTERNAL);
 }

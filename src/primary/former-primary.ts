@@ -28,11 +28,15 @@ export class FormerPrimary implements PrimaryChannel {
   readonly adminSocket: BoundSocket | null;
   /** Null where there is none, and descriptors come by the channel. */
   readonly descriptors: DescriptorLink | null;
+  /** It was told to end. */
+  onStop: () => void = () => {};
   /** What came by the link is no frame. It is closed, and descriptors come by the channel from now on. */
   onLinkFault: (fault: string) => void = () => {};
   readonly listening = true;
   /** Resolves when it has given everything; null when it is gone before. */
   readonly over: Promise<Over | null>;
+  readonly #gone: Promise<void>;
+  readonly #pid = process.ppid;
   #state: 'met' | 'followed' | 'gone' = 'met';
   /** Before there is somebody to take it, a connection that comes is nobody's: it was not to be sent. */
   #onWorker: (message: FromWorker, descriptor: Descriptor | null) => void = (_message, descriptor) =>
@@ -77,9 +81,14 @@ export class FormerPrimary implements PrimaryChannel {
       onLinkClosed = resolve;
     });
     this.descriptors = inheritance.descriptorLink === true ? this.#link(onLinkClosed) : null;
+    let onGone = (): void => {};
+    this.#gone = new Promise((resolve) => {
+      onGone = resolve;
+    });
     this.over = new Promise((resolve) => {
       const left = (): void => {
         clearInterval(living);
+        onGone();
         // It was not ready, and so is nobody's.
         if (this.#state === 'met') process.exit(1);
         this.#state = 'gone';
@@ -94,6 +103,7 @@ export class FormerPrimary implements PrimaryChannel {
       process.on('message', (message: ToNext, descriptor: unknown) => {
         if (message.type === 'worker') this.#onWorker(message, (descriptor ?? null) as Descriptor | null);
         else if (message.type === 'over') resolve(message);
+        else if (message.type === 'stop') this.onStop();
       });
       process.once('disconnect', left);
     });
@@ -128,6 +138,17 @@ export class FormerPrimary implements PrimaryChannel {
   /** This primary cannot start. Resolves when it has been told so. */
   failed(text: string): Promise<void> {
     return new Promise((resolve) => say({ type: 'failed', text }, undefined, () => resolve()));
+  }
+
+  /** This primary was told to end: so is the former one. Resolves when it is gone; null when it is not there any more, or not ours yet. */
+  stop(): Promise<void> | null {
+    if (this.#state !== 'followed' || !say({ type: 'stop' })) return null;
+    return this.#gone;
+  }
+
+  /** Ends it at once: it has no workers any more and does not answer. */
+  kill(): void {
+    if (process.connected) process.kill(this.#pid, 'SIGKILL');
   }
 
   /** It may leave. */

@@ -43,8 +43,11 @@ export interface NextPrimaryOptions {
   onFrame: FrameTaker;
   /** What its workers say to ours. */
   onWorker(message: Extract<ToFormer, { type: 'worker' }>, descriptor: Descriptor | null): void;
-  /** For tests; the default is that of production. */
+  /** It was told to end. */
+  onStop(): void;
+  /** For tests; the defaults are those of production. */
   readyDeadlineMs?: number | undefined;
+  doneDeadlineMs?: number | undefined;
   secondMs?: number | undefined;
 }
 
@@ -134,7 +137,7 @@ export class NextPrimary implements PrimaryChannel {
       this.#onDone = resolve;
     });
     this.send(message);
-    await this.#orGone(done, DONE_DEADLINE_MS, 'it has not gone on alone in time');
+    await this.#orGone(done, this.#options.doneDeadlineMs ?? DONE_DEADLINE_MS, 'it has not gone on alone in time');
   }
 
   /** Ends it, and its workers with it. */
@@ -142,9 +145,16 @@ export class NextPrimary implements PrimaryChannel {
     this.#child.kill('SIGKILL');
   }
 
-  /** This primary was told to end: so is the next one, in good order where it has anybody to say goodbye to. */
-  stop(): void {
-    this.#child.kill(this.serves ? 'SIGTERM' : 'SIGKILL');
+  /** This primary was told to end: so is the next one, in good order where it has anybody to say goodbye to. Resolves when it is gone. */
+  stop(): Promise<void> {
+    this.#stops();
+    if (!this.serves || !this.send({ type: 'stop' })) this.kill();
+    return this.gone.then(() => {});
+  }
+
+  /** Nothing is waited for any more but its end. */
+  #stops(): void {
+    if (this.#deadline !== null) clearTimeout(this.#deadline);
   }
 
   #onMessage(message: ToFormer, descriptor: Descriptor | null): void {
@@ -167,6 +177,10 @@ export class NextPrimary implements PrimaryChannel {
         break;
       case 'worker':
         onWorker(message, descriptor);
+        break;
+      case 'stop':
+        this.#stops();
+        this.#options.onStop();
         break;
       case 'done':
         this.#state = 'alone';

@@ -49,7 +49,9 @@ export type ToNext =
   /** For, or from, the next primary's worker in that slot. */
   | { type: 'worker'; slot: number; message: BetweenWorkers }
   /** Everything is given, and all workers of the former primary are gone; what they counted. */
-  | { type: 'over'; totals: Counters; moved: number; stayed: number };
+  | { type: 'over'; totals: Counters; moved: number; stayed: number }
+  /** This one was told to end: so is the next one. */
+  | { type: 'stop' };
 
 export type ToFormer =
   /** Able to read messages. */
@@ -64,7 +66,9 @@ export type ToFormer =
   /** Each second: its loop turns. */
   | { type: 'alive' }
   /** It goes on alone: the former one may leave. */
-  | { type: 'done' };
+  | { type: 'done' }
+  /** This one was told to end: so is the former one. */
+  | { type: 'stop' };
 
 /** The way to the other primary. */
 export interface PrimaryChannel {

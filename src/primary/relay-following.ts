@@ -13,7 +13,8 @@
 // Who holds which channel is told behind `yield`: until then the former relay answers for all workers. Members that no worker here speaks
 // for afterwards are gone when the time of an entry is over.
 //
-// Bounds: workers have so much on their way and no more (calls.ts), here as there. When one of them does not read, the link is
+// Bounds: the answer to `yield`, or a word before it, is waited for `YIELD_LIMIT_MS`; who lets that pass is ended, and then its end of the
+// link is the answer. Workers have so much on their way and no more (calls.ts), here as there. When one of them does not read, the link is
 // not read either, and so the former relay refuses publications as if that worker were its own.
 
 import { type FrameKind, FrameWriter, LENGTH_OF_HEAD_BYTES } from '../broker/relay-frames.ts';
@@ -24,6 +25,8 @@ import type { Kept } from './relay-telling.ts';
 
 /** The former primary's workers, among those who speak for members: ours count from 1. */
 const FORMER_WORKERS = 0;
+/** The former relay has nothing else left to do; its primary gives us fifteen seconds for all that comes with it. */
+const YIELD_LIMIT_MS = 10_000;
 /** How often a worker that does not read is looked at again. */
 const LOOK_AGAIN_MS = 20;
 
@@ -50,6 +53,7 @@ export class Following {
   readonly #link: FollowingLink;
   readonly #presenceMs: number;
   readonly #log: Log;
+  readonly #yieldLimitMs: number;
   readonly #frames = new FrameWriter();
   /** By the number of our call. */
   readonly #asked = new Map<number, Asked>();
@@ -59,16 +63,19 @@ export class Following {
   #yieldCall = 0;
   #onCaughtUp: (() => void) | null = null;
   #onLeading: (() => void) | null = null;
+  /** Runs while the answer to `yield` is waited for. */
+  #yieldDeadline: NodeJS.Timeout | null = null;
 
   /**
    * @param link To the former primary, whose frames are for `receive`.
    * @param presenceMs How long an entry lasts that nobody renews.
    */
-  constructor(relay: Relay, link: FollowingLink, presenceMs: number, log: Log) {
+  constructor(relay: Relay, link: FollowingLink, presenceMs: number, log: Log, yieldLimitMs: number = YIELD_LIMIT_MS) {
     this.#relay = relay;
     this.#link = link;
     this.#presenceMs = presenceMs;
     this.#log = log;
+    this.#yieldLimitMs = yieldLimitMs;
   }
 
   /** From now on our relay follows. Resolves when it knows what the former one knows. */
@@ -81,12 +88,20 @@ export class Following {
     });
   }
 
-  /** Takes the order over from a relay that has no other members left. Resolves when it is ours. */
-  yield(): Promise<void> {
+  /**
+   * Takes the order over from a relay that has no other members left. Resolves when it is ours.
+   *
+   * @param end Ends the former primary, which does not answer; what it had sent until then is read first.
+   */
+  yield(end: () => void): Promise<void> {
     if (this.#state === 'leading') return Promise.resolve();
     this.#state = 'yielding';
     this.#yieldCall = ++this.#number;
     this.#send('yield', this.#yieldCall, NOTHING);
+    this.#yieldDeadline = setTimeout(() => {
+      this.#log.error('the former primary does not give the order up: it is ended', { limitMs: this.#yieldLimitMs });
+      end();
+    }, this.#yieldLimitMs);
     return new Promise((resolve) => {
       this.#onLeading = resolve;
     });
@@ -107,6 +122,8 @@ export class Following {
     if (early)
       this.#log.warn('the former primary is gone: publications get their order here', { asked: this.#asked.size });
     this.#state = 'leading';
+    if (this.#yieldDeadline !== null) clearTimeout(this.#yieldDeadline);
+    this.#yieldDeadline = null;
     this.#asked.clear();
     this.#link.destroy();
     this.#relay.follow(null);
@@ -117,6 +134,7 @@ export class Following {
 
   /** A frame of the former primary's. */
   receive(kind: FrameKind, call: number, body: Buffer): void {
+    this.#yieldDeadline?.refresh();
     if (kind === 'publications') {
       this.#relay.history.follow(body);
       this.#relay.pass(body);

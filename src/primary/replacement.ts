@@ -33,8 +33,8 @@ export interface ReplacementOptions {
   log: Log;
   /** This primary has nothing left to do. */
   leave(): void;
-  /** For tests; the default is that of production. */
-  readyDeadlineMs?: number;
+  /** The next primary was told to end, and so is this one. */
+  onStop(): void;
 }
 
 export class Replacement {
@@ -55,9 +55,14 @@ export class Replacement {
     return this.#next?.serves === true;
   }
 
-  /** This primary was told to end. */
-  stop(): void {
-    this.#next?.stop();
+  /** This primary was told to end. Resolves when the next one has said goodbye to those it holds; null where there is none. */
+  stop(): Promise<void> | null {
+    return this.#next?.stop() ?? null;
+  }
+
+  /** And once again: at once. */
+  kill(): void {
+    this.#next?.kill();
   }
 
   /**
@@ -76,6 +81,7 @@ export class Replacement {
       log.info('the next primary is ready', { pid: next.pid, workers: slots });
       if (!(await manager.isNow(next.pid))) throw new LongwireError('unavailable', 'the service manager was not told');
       await Promise.race([this.#giveEverything(operation, next, slots), next.gone.then(fail)]);
+      if (supervisor.stopping) throw new LongwireError('unavailable', 'the gateway is stopping');
       const { moved, stayed } = operation;
       await next.over({ type: 'over', totals: this.#options.table.totals(), moved, stayed });
     } catch (thrown) {
@@ -95,7 +101,7 @@ export class Replacement {
   }
 
   #start(operations: Operations): NextPrimary {
-    const { supervisor, relay, pairs, admin, log, readyDeadlineMs } = this.#options;
+    const { supervisor, relay, pairs, admin, log, onStop } = this.#options;
     const { publicPort } = supervisor;
     const { config, tls, count } = supervisor.slots;
     const shared = Object.fromEntries(SHARED_FIELDS.map((field) => [field, config[field]])) as Pick<
@@ -126,7 +132,7 @@ export class Replacement {
         else void tellMembers(relay.presence, next.link).then(() => relay.receive(member, kind, call, NOTHING));
       },
       onWorker: ({ slot, message }, descriptor) => supervisor.passing.other.receive(slot, message, descriptor),
-      readyDeadlineMs,
+      onStop,
     });
     this.#next = next;
     log.info('the next primary is started', { pid: next.pid });
@@ -157,8 +163,11 @@ export class Replacement {
   async #goOn(next: NextPrimary): Promise<void> {
     const { supervisor, relay, manager, log } = this.#options;
     const served = next.serves;
-    this.#next = null;
-    next.kill();
+    // Both are told to end: it says goodbye to those that it holds by now.
+    if (!supervisor.stopping) {
+      this.#next = null;
+      next.kill();
+    }
     await next.gone;
     relay.leave(this.#member);
     relay.onRemoved = () => {};

@@ -49,7 +49,7 @@ async function goOn(
   const over = await former.over;
   if (supervisor.stopping) throw new LongwireError('unavailable', 'the gateway is stopping');
   if (over === null) await following?.ended();
-  else await following?.yield();
+  else await following?.yield(() => former.kill());
   supervisor.passing.other.disconnect();
   supervisor.slots.shareSessions(false);
   if (over !== null) table.inherit(over.totals);

@@ -3,7 +3,7 @@
 // `startGateway` resolves when the gateway has said that it is ready. Both ports are free ones, so that any number of
 // gateways run side by side; the addresses are read from the start-up text. Nothing of the test's environment reaches
 // it but PATH, and its working directory is an empty folder, where no `.env` lies. A gateway that nobody has stopped is
-// killed when the test process exits; its workers go with it.
+// killed when the test process ends, in whatever way; its workers and primaries that have taken over go with it.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,10 +12,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isAlive } from './alive.ts';
+import { killIn } from './processes-in.ts';
 import { type Answer, ask } from './raw-client.ts';
+import { reapAtEnd } from './reaper.ts';
 import { waitUntil } from './wait.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+/** What a primary is started with that takes over. */
+const TAKE_OVER_FLAG = '--take-over';
 
 /** The backend's key of every gateway that a test starts, unless the test gives another. */
 export const API_KEY = 'the-key-of-the-tests';
@@ -107,18 +111,13 @@ export class GatewayProcess {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.log += text;
     });
-    const onProcessExit = (): void => {
-      this.signal('SIGKILL');
-      rmSync(folder, { recursive: true, force: true });
-    };
-    process.on('exit', onProcessExit);
+    reapAtEnd(folder);
     this.process = child;
     // Not 'close': a worker that lives a moment longer than a killed primary still holds the pipes.
     child.once('exit', () => {
       this.exited = true;
     });
     this.ended = once(child, 'close').then(([code, signal]) => {
-      process.off('exit', onProcessExit);
       rmSync(folder, { recursive: true, force: true });
       return { code, signal };
     });
@@ -171,9 +170,10 @@ export class GatewayProcess {
     return ending;
   }
 
-  /** SIGKILL to the primary. Also what `after` hooks call: a gateway that has ended is left alone. */
+  /** SIGKILL to the primary, and to one that is about to take over. Also what `after` hooks call: a gateway that has ended is left alone. */
   async kill(): Promise<void> {
     this.signal('SIGKILL');
+    if (this.log.includes('the next primary is started')) await killIn(this.folder, TAKE_OVER_FLAG);
     await this.ended;
   }
 

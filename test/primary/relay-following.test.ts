@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { packedBytes, packPublications, unpackPublications } from '../../src/broker/packed.ts';
-import { type FrameKind, FrameReader } from '../../src/broker/relay-frames.ts';
+import { type FrameKind, FrameReader, FrameWriter } from '../../src/broker/relay-frames.ts';
 import type { FramePort } from '../../src/broker/relay-link.ts';
 import { createLog } from '../../src/log.ts';
 import { Relay } from '../../src/primary/relay.ts';
@@ -91,7 +91,7 @@ class Worker implements FramePort {
 }
 
 /** Pieces are of one publication, each told in a turn of its own. */
-function setup(historyBytes = 1_000_000) {
+function setup(historyBytes = 1_000_000, yieldLimitMs?: number) {
   const log = createLog('error', 'test', () => {});
   const former = new Relay(log, undefined, historyBytes);
   const next = new Relay(log, undefined, historyBytes);
@@ -102,7 +102,7 @@ function setup(historyBytes = 1_000_000) {
     else void tellMembers(former.presence, toNext).then(() => former.receive(NEXT, kind, call, Buffer.alloc(0)));
   });
   toFormer.back = toNext;
-  const following = new Following(next, toFormer, 1_000, log);
+  const following = new Following(next, toFormer, 1_000, log, yieldLimitMs);
   const workers = [new Worker(), new Worker()] as const;
   former.join(1, workers[0]);
   next.join(1, workers[1]);
@@ -176,7 +176,7 @@ describe('a relay that follows another', () => {
         assert.deepEqual(told(next), told(former));
         assert.deepEqual(workers[1].texts, workers[0].texts.slice(before), 'one order');
         former.leave(1);
-        const yielded = following.yield();
+        const yielded = following.yield(() => assert.fail('it answers'));
         const call = publish(next, 'a', 'while it yields');
         await yielded;
         await settled(rig);
@@ -261,6 +261,46 @@ describe('a relay that follows another', () => {
     await waitUntil(() => toNext.reading, 'it to be read again');
   });
 
+  it('has a primary ended that does not give the order up, and takes what that one had sent before', async () => {
+    const rig = setup(1_000_000, 50);
+    const { former, next, following, workers, toNext, toFormer } = rig;
+    connect(rig);
+    await following.start();
+    toFormer.reading = false;
+    publish(former, 'a', 'one');
+    let ended = 0;
+    const yielded = following.yield(() => {
+      ended++;
+      toFormer.destroy();
+      following.lead();
+    });
+    const call = publish(next, 'a', 'two');
+    await yielded;
+    await settled(rig);
+    assert.equal(ended, 1);
+    assert.equal(toNext.backlogBytes, 0);
+    assert.deepEqual(workers[1].texts, ['a one', 'a two']);
+    assert.deepEqual(workers[1].answers, [call]);
+  });
+
+  it('gives a primary the time again that goes on telling who holds which channel', async () => {
+    const rig = setup(1_000_000, 100);
+    const { following, toNext, toFormer } = rig;
+    connect(rig);
+    await following.start();
+    toFormer.reading = false;
+    const yielded = following.yield(() => assert.fail('it goes on'));
+    const words = new FrameWriter();
+    for (let i = 0; i < 5; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 40));
+      words.add('publications', 0, 0);
+      toNext.send(words.take());
+    }
+    toFormer.reading = true;
+    toFormer.deliver();
+    await yielded;
+  });
+
   it('is told behind the yield who holds which channel', async () => {
     const rig = setup();
     const { former, next, following } = rig;
@@ -268,7 +308,7 @@ describe('a relay that follows another', () => {
     await following.start();
     const member = { channel: 'a', client: 'c', user: 'u', entry: '{"client":"c"}', told: false };
     former.presence.answer(1, { what: 'present', changes: [{ kind: 'join', ...member }] });
-    await following.yield();
+    await following.yield(() => assert.fail('it answers'));
     assert.deepEqual(next.presence.answer(1, { what: 'members', channel: 'a' }).members, [member.entry]);
     const renewed = next.presence.answer(1, { what: 'present', changes: [{ kind: 'renew', ...member }] });
     assert.deepEqual(renewed.unknown, [], 'it is not news');
