@@ -20,7 +20,7 @@ import { FENCE_CHANNEL } from '../../src/channel.ts';
 import type { NotMoved } from '../../src/close-reason.ts';
 import { errorText } from '../../src/errors.ts';
 import type { BatchStep, CargoOfKind, HeldState, ToPrimary } from '../../src/ipc.ts';
-import type { Identity } from '../../src/presence.ts';
+import type { Grant, Identity } from '../../src/presence.ts';
 import { Publication } from '../../src/publication.ts';
 import { countDuration, notMovedIndex } from '../../src/stats.ts';
 import { Connection } from '../connection.ts';
@@ -158,6 +158,8 @@ export class Giver {
         continue;
       }
       if (connection.state !== 'open' || connection.channels !== batch.states[index]?.channels) continue;
+      // The other worker would go by the token that was offered, which may allow more.
+      if (!hasOfferedGrant(this.gateway.presence.identities.grantOf(connection), batch.states[index])) continue;
       // Who recovers is in the middle of something that only this worker knows.
       if (!connection.settled) {
         this.countStaying('recovering');
@@ -352,4 +354,11 @@ function stateOf(mover: Mover, { identities }: Presence): HeldState {
 function packIdentity({ client, user, info, grant }: Known): Identity {
   if (grant === null) return { client, user, info };
   return { client, user, info, grant: { expiresAtMs: grant.expiresAtMs, channels: grant.channels } };
+}
+
+/** Whether its client has shown no other token since the offer. */
+function hasOfferedGrant(grant: Grant | null, state: HeldState | undefined): boolean {
+  const offered = state?.identity?.grant ?? null;
+  if (grant === null || offered === null) return grant === offered;
+  return grant.expiresAtMs === offered.expiresAtMs && grant.channels === offered.channels;
 }

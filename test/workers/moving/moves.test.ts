@@ -277,6 +277,30 @@ describe('a move', () => {
     assert.deepEqual(said, [...Array(10).fill('giver join'), ...Array(10).fill('taker join')]);
   });
 
+  it('takes along what the token allows that a client shows just then, and not the one before', async () => {
+    const rig = new Rig();
+    rig.connect(5);
+    const { identities } = rig.giver.gateway.presence;
+    const wide = { expiresAtMs: Date.now() + 600_000, channels: null };
+    const narrow = { expiresAtMs: Date.now() + 300_000, channels: ['all'] };
+    for (const connection of rig.giver.open) identities.make(connection, { user: 'u', info: '', grant: wide });
+    let offers = 0;
+    rig.cut = (word) => {
+      if (word === 'accepted' && ++offers === 1) {
+        for (const connection of rig.giver.open.slice(0, 2)) identities.regrant(connection, narrow);
+      }
+      return false;
+    };
+    assert.deepEqual(await rig.give(), { moved: 5, stayed: 0 });
+    rig.check({ giver: 0, taker: 5 });
+    const held = [...rig.taker.gateway.presence.identities.entries()].map(([, { grant }]) => grant);
+    const allowedBy = ({ expiresAtMs }: { expiresAtMs: number }) =>
+      held.filter((grant) => grant?.expiresAtMs === expiresAtMs).map((grant) => grant?.channels);
+    assert.deepEqual([allowedBy(narrow), allowedBy(wide)], [Array(2).fill(['all']), Array(3).fill(null)]);
+    assert.equal(offers, 2, 'the next pass takes them');
+    assert.equal(identities.size, 0);
+  });
+
   it('of those that the backend ends meanwhile closes them where they go on, and nobody who came later', async () => {
     for (const calledOff of [false, true]) {
       const rig = new Rig();
