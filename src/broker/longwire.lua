@@ -26,7 +26,7 @@ local PAST_EPOCHS = 16
 local MARKS = 8
 -- The clock is read at each so many offsets: a busy history notes the time often enough, and a slow one has few to note.
 local CLOCK_EVERY = 16
--- What an entry counts beyond its fields: Redis is busy with it for as long as with so many bytes.
+-- What an entry counts beyond its fields: Redis is busy with it for about as long as with so many bytes.
 local ENTRY_BYTES = 1000
 -- Read from a log at a time: what is read and does not fit any more is read in vain.
 local ENTRIES_AT_A_TIME = 16
