@@ -185,18 +185,24 @@ export class DescriptorLink {
 }
 
 /** Descriptors whose frames wait for the kernel: libuv has them in its hands until those are out, or given up. */
-const waiting = new Map<Descriptor, 'open' | 'to be closed'>();
+const waiting = new Map<Descriptor, 'open' | CloseFunction>();
 
-/** Closes a descriptor that was sent, as soon as its frame is out: a process that hangs may have left it waiting for long. */
-export function closeSent(descriptor: Descriptor): void {
-  if (waiting.has(descriptor)) waiting.set(descriptor, 'to be closed');
-  else descriptor.close();
+type CloseFunction = () => void;
+
+/**
+ * Closes a descriptor that may have been sent, as soon as its frame is out: a process that hangs may leave it waiting for long.
+ *
+ * @param close How, where it belongs to something that is closed with it.
+ */
+export function closeSent(descriptor: Descriptor, close: CloseFunction = () => descriptor.close()): void {
+  if (waiting.has(descriptor)) waiting.set(descriptor, close);
+  else close();
 }
 
 function sent(descriptor: Descriptor): void {
   const then = waiting.get(descriptor);
   waiting.delete(descriptor);
-  if (then === 'to be closed') descriptor.close();
+  if (typeof then === 'function') then();
 }
 
 /** What goes with a descriptor, as a frame's body; the primary passes it on unread. */

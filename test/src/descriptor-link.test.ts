@@ -12,6 +12,10 @@ import { BODY_LIMIT_BYTES, closeSent, DescriptorLink } from '../../src/descripto
 import type { Descriptor } from '../../src/ipc.ts';
 import { createLog } from '../../src/log.ts';
 import { type LinkPair, LinkPairs } from '../../src/primary/link-pairs.ts';
+import { bindHandleWire, HandleWire } from '../../workers/wire/handle-wire.ts';
+import type { TcpHandle } from '../../workers/wire/node-internals.ts';
+import { SocketWire } from '../../workers/wire/socket-wire.ts';
+import type { Wire } from '../../workers/wire/wire.ts';
 import { RawClient } from '../harness/raw-client.ts';
 import { waitUntil } from '../harness/wait.ts';
 
@@ -115,6 +119,40 @@ describe('a descriptor link', () => {
     theirs.destroy();
     for (const client of clients) client.close();
   });
+
+  const wires: Record<string, (socket: WithHandle) => Wire> = {
+    handle: ({ _handle }) => new HandleWire(_handle as unknown as TcpHandle),
+    socket: (socket) => new SocketWire(socket),
+  };
+  for (const [kind, wireOf] of Object.entries(wires)) {
+    it(`keeps that of a ${kind} wire which its worker has given up waiting for`, async () => {
+      assert.equal(bindHandleWire(), null);
+      const { ours, theirs } = await pair();
+      const link = new DescriptorLink(
+        ours,
+        () => {},
+        () => {},
+      );
+      const address = server.address();
+      assert.ok(address !== null && typeof address !== 'string');
+      const clients = Array.from({ length: 20 }, () => new RawClient(address.port));
+      const before = accepted.length;
+      await waitUntil(() => accepted.length === before + clients.length, 'the connections');
+      const given = accepted.splice(before).map(wireOf);
+      const handles = given.map((wire, i) => {
+        const { descriptor } = wire.share() ?? assert.fail('it cannot be given');
+        assert.ok(link.send(1, i, Buffer.alloc(BODY_LIMIT_BYTES), descriptor));
+        return descriptor as Descriptor & { fd: number };
+      });
+      for (const wire of given) wire.destroy();
+      await waitUntil(() => (handles[0]?.fd ?? 0) < 0, 'the first to be out, and closed');
+      assert.ok((handles.at(-1)?.fd ?? -1) >= 0, 'libuv would send whatever has its number by then');
+      link.close();
+      await waitUntil(() => handles.every(({ fd }) => fd < 0), 'all of them to be closed');
+      theirs.destroy();
+      for (const client of clients) client.close();
+    });
+  }
 
   it('takes nothing over its limit', async () => {
     const { ours, theirs } = await pair();

@@ -8,6 +8,7 @@
 //
 // All handles read into one shared buffer: a read allocates nothing (Node would make a 64 KiB ArrayBuffer for each).
 
+import { closeSent } from '../../src/descriptor-link.ts';
 import {
   EOF,
   errnoName,
@@ -114,7 +115,7 @@ export class HandleWire implements Wire {
     this.waitingBytes = 0;
     if (handle === null) return;
     handle.wire = undefined;
-    handle.close();
+    closeSent(handle);
   }
 
   share(): Shared | null {

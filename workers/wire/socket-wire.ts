@@ -5,6 +5,7 @@
 // is given `DRAIN_MARK_BYTES` to buffer; what comes on top waits here, so that the outbox can be counted as HandleWire's.
 
 import { Socket, type SocketConstructorOpts } from 'node:net';
+import { closeSent } from '../../src/descriptor-link.ts';
 import type { Descriptor } from '../../src/ipc.ts';
 import type { Tls } from './tls.ts';
 import { DRAIN_MARK_BYTES, type Shared, type Wire, type WireOwner } from './wire.ts';
@@ -119,7 +120,9 @@ export class SocketWire implements Wire {
     this.waitingBytes = 0;
     if (socket === null) return;
     socket.wire = undefined;
-    socket.destroy();
+    const descriptor = this.reading === 'shared' ? descriptorOf(socket) : null;
+    if (descriptor === null) socket.destroy();
+    else closeSent(descriptor, () => socket.destroy());
   }
 
   share(): Shared | null {
