@@ -22,7 +22,7 @@ import { Moves } from './moving/moves.ts';
 import { Reporter } from './reporter.ts';
 import { SharedSocket } from './shared-socket.ts';
 import { StickyIntake } from './sticky-intake.ts';
-import { tokensFor } from './token/tokens.ts';
+import type { Tokens } from './token/tokens.ts';
 import { adopt, chooseWire, type WireChoice } from './wire/probe.ts';
 import { Tls } from './wire/tls.ts';
 import type { Wire } from './wire/wire.ts';
@@ -228,6 +228,13 @@ async function brokerMaker({ worker, config }: Assignment, log: Log): Promise<(r
     historyPositionSeconds: config.historyPositionSeconds,
   };
   return (receiver) => new RedisBroker(options, receiver, log);
+}
+
+/** Null where tokens have no key. Loaded only where they have: the library that verifies them takes 1.6 MB. */
+async function tokensFor(config: Config): Promise<Tokens | null> {
+  if (config.tokenKey === null) return null;
+  const [{ Tokens }, { verifierFor }] = await Promise.all([import('./token/tokens.ts'), import('./token/verifier.ts')]);
+  return new Tokens(config, verifierFor(config.tokenKey));
 }
 
 /**

@@ -13,7 +13,6 @@ import type { Who } from '../presence/who.ts';
 import type { SubscriptionRequest } from '../transports/subscription-request.ts';
 import { MISSING, NOT_ALLOWED, TokenFault } from './faults.ts';
 import { allows } from './grant.ts';
-import { tokensIn } from './tokens.ts';
 
 /** The request has been answered. */
 export const REFUSED = Symbol('refused');
@@ -34,7 +33,7 @@ export function authorize(
     exchange.rejectWith(fault.error, 'not-allowed', corsFields + fault.challenge, headOnly);
     return REFUSED;
   };
-  const shown = tokensIn(head);
+  const shown = tokens.shownIn(head);
   const [token] = shown;
   if (who !== null || shown.length > 1) {
     const text =

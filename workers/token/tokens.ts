@@ -3,7 +3,8 @@
 //   request ─▶ in the query or in a header ─▶ signature ─▶ claims ─▶ who it is, what it may hold and until when
 //      missing, where one is required 401 · two of them 400 · any fault 401 · a channel that it does not allow 403
 //
-// Made where there is a key (`tokensFor`), and null where there is none. Cost: nothing a connection; see grant.ts.
+// Loaded where there is a key (workers/main.ts), with claims.ts and verifier.ts: to a worker without one they would be dead weight.
+// Cost: nothing a connection; see grant.ts.
 
 import type { Config } from '../../config/config.ts';
 import type { RequestHead } from '../http/request-head.ts';
@@ -28,6 +29,17 @@ export class Tokens {
     this.verify = verify;
   }
 
+  /**
+   * The tokens that a request shows: `?token=` and `Authorization: Bearer …`. RFC 6750 §2 has it show one, and one place.
+   * A field of another scheme is somebody else's, a proxy's perhaps.
+   */
+  shownIn(head: RequestHead): string[] {
+    const shown = (queryValues(head.query()) ?? []).filter(({ name }) => name === 'token').map(({ value }) => value);
+    const field = head.headerList('authorization');
+    if (field !== null && BEARER.test(field)) shown.push(field.replace(BEARER, ''));
+    return shown.filter((token) => token !== '');
+  }
+
   /** Who shows this token, or what is wrong with it. */
   read(token: string): Vouched | TokenFault {
     if (token.length > TOKEN_LIMIT_BYTES) return NOT_VALID;
@@ -39,24 +51,6 @@ export class Tokens {
     }
     return readClaims(claims, { audience: this.audience, nowMs: Date.now() });
   }
-}
-
-/** Null where tokens have no key, and mean nothing. */
-export async function tokensFor(config: Config): Promise<Tokens | null> {
-  if (config.tokenKey === null) return null;
-  const { verifierFor } = await import('./verifier.ts');
-  return new Tokens(config, verifierFor(config.tokenKey));
-}
-
-/**
- * The tokens that a request shows: `?token=` and `Authorization: Bearer …`. RFC 6750 §2 has it show one, and one place.
- * A field of another scheme is somebody else's, a proxy's perhaps.
- */
-export function tokensIn(head: RequestHead): string[] {
-  const tokens = (queryValues(head.query()) ?? []).filter(({ name }) => name === 'token').map(({ value }) => value);
-  const field = head.headerList('authorization');
-  if (field !== null && BEARER.test(field)) tokens.push(field.replace(BEARER, ''));
-  return tokens.filter((token) => token !== '');
 }
 
 const BEARER = /^bearer(?: +|$)/i;
