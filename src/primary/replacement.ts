@@ -9,8 +9,9 @@
 import { LongwireError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { AdminServer } from './admin.ts';
+import { staysForContainer } from './first-process.ts';
 import type { LinkPairs } from './link-pairs.ts';
-import { NextPrimary, type NextPrimaryOptions } from './next-primary.ts';
+import { NextPrimary, type NextPrimaryOptions, TAKE_OVER_FLAG } from './next-primary.ts';
 import type { Operation, Operations } from './operations.ts';
 import { sharesBeyond } from './other-primary.ts';
 import { SHARED_FIELDS } from './primaries.ts';
@@ -94,7 +95,8 @@ export class Replacement {
   /** Why there can be none at all. */
   #refusal(): string | null {
     const { accept } = this.#options.supervisor.slots.config;
-    if (process.pid === 1) return 'the primary is the first process of its container, which would end with it';
+    const stays = staysForContainer(process, process.argv.includes(TAKE_OVER_FLAG));
+    if (stays !== null) return stays;
     // The front's sockets, and the heads that it has read of them, are in this process.
     if (accept === 'sticky') return 'with LONGWIRE_ACCEPT=sticky the primary itself holds connections';
     return null;
