@@ -99,9 +99,12 @@ export class Admission {
     return this.state !== 'draining' && this.held + count <= this.limit;
   }
 
-  /** Makes the connection that another worker gives, not started yet; null when there is no room for it. */
+  /**
+   * Makes the connection that another worker gives, not started yet; null when there is no room for it. Also while this one leaves: a
+   * poll's session may be here still, and both go on together.
+   */
   adopt(wire: Wire): Connection | null {
-    if (!this.hasRoom(1)) return null;
+    if (this.gateway.draining || this.held >= this.limit) return null;
     const connection = this.hold(wire);
     if (this.held === this.limit) this.onCap();
     return connection;
@@ -122,7 +125,8 @@ export class Admission {
     const { gateway } = this;
     gateway.counters.accepted++;
     const connection = this.hold(wire);
-    if (this.state === 'draining') connection.turnAway('draining', 'this worker is draining; try again');
+    // One that leaves gives on what came in its last moment.
+    if (gateway.draining) connection.turnAway('draining', 'this worker is draining; try again');
     else if (this.held <= this.limit) {
       connection.start();
       if (this.held === this.limit) this.onCap();

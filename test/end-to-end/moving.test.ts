@@ -23,9 +23,11 @@ async function openClients(gateway: GatewayProcess): Promise<NumberedClient[]> {
     Array.from({ length: CLIENTS }, async (_, i) => {
       const channel = CHANNELS[i % 4] as string;
       const format = i % 8 < 4 ? '' : '&format=raw';
+      // Polls on a new connection each come to whichever worker accepts, and to it before their session does.
+      const fields = transport.polls && i % 2 === 0 ? 'Connection: close\r\n' : '';
       const target = `${channel}?channel=all${transport.name === 'stream' ? '' : format}`;
       return {
-        held: await transport.open(gateway.publicPort, target),
+        held: await transport.open(gateway.publicPort, target, fields),
         channels: [channel, 'all'],
         name: transport.name,
       };
@@ -124,7 +126,7 @@ for (const [wire, broker, history, way, accept] of [
       for (const reason of ['drained', 'lost', 'error', 'slow-consumer', 'client-left']) {
         assert.equal(metrics.value('longwire_closed_total', { reason }), 0, reason);
       }
-      for (const reason of ['session-gone', 'session-elsewhere', 'superseded', 'draining']) {
+      for (const reason of ['session-gone', 'session-elsewhere', 'superseded', 'draining', 'capacity']) {
         assert.equal(metrics.value('longwire_rejected_total', { reason }), 0, reason);
       }
       await gateway.metricReaches('longwire_connections', { transport: 'sse' }, CLIENTS);

@@ -94,12 +94,15 @@ function begin(
 function passOn(exchange: Exchange, head: RequestHead, sid: string, encoding: PollEncoding): boolean {
   const { polls, goneSlot, sharesSlot } = exchange.gateway;
   const slot = slotOf(sid);
-  if (polls.find(sid) !== null || slot === goneSlot || slot === 0) return false;
+  const session = polls.find(sid);
+  // One that is expected is with its giver still, or is here before a request that the giver sends back.
+  const expected = session?.state === 'expected';
+  if ((session !== null && !expected) || slot === goneSlot || slot === 0) return false;
   // A worker that leaves gives its sessions to the next one in its slot: whoever has not got one asks the other.
-  if (slot === polls.slot && !sharesSlot) return false;
+  if (slot === polls.slot && !sharesSlot && !expected) return false;
   const handedOver = exchange.handOver(slot, head);
-  if (handedOver === 'kept') answerFault(exchange, encoding, ELSEWHERE);
-  return handedOver !== 'sought';
+  if (handedOver === 'kept' && !expected) answerFault(exchange, encoding, ELSEWHERE);
+  return handedOver === 'given' || (handedOver === 'kept' && !expected);
 }
 
 function resume(
