@@ -97,6 +97,9 @@ export class Giver {
     const batch = makeBatch(movers, this.gateway.presence);
     const startedAt = performance.now();
     this.batches.set(batch.id, batch);
+    // Until the fence they would begin messages, and change their channels: who says much would never move.
+    const paused = movers.filter(isBlankWebSocket);
+    for (const { wire } of paused) wire.pause();
     const say = (step: BatchStep): void => this.send({ type: 'batch', batch: batch.id, to: slot, step });
     say({ kind: 'offer', states: batch.states });
     let moved = 0;
@@ -114,6 +117,7 @@ export class Giver {
     countDuration(counters.batchBuckets, seconds);
     counters.batchSecondsSum += seconds;
     for (const index of batch.waiting) goOn(batch.movers[index] as Mover, batch.heartbeatsMs[index] as number);
+    for (const { state, wire } of paused) if (state === 'open') wire.resume();
     this.batches.delete(batch.id);
     say({ kind: 'over' });
     return { moved, calledOff: batch.refused, away: batch.away };
@@ -310,6 +314,10 @@ export class Giver {
     }
     clearTimeout(deadline);
   }
+}
+
+function isBlankWebSocket(mover: Mover): mover is Connection {
+  return mover instanceof Connection && mover.session instanceof WebSocketSession && mover.session.blank;
 }
 
 /** It was set out and stays all the same. */

@@ -23,9 +23,11 @@ import { ANSWERS_AT_ONCE } from '../../../workers/moving/hand-over.ts';
 import { Moves } from '../../../workers/moving/moves.ts';
 import type { Wire } from '../../../workers/wire/wire.ts';
 import { waitUntil } from '../../harness/wait.ts';
+import { handshake } from '../../harness/websocket-client.ts';
 import { makeGateway, type StandInBroker } from '../gateways.ts';
 import { MemoryWire } from '../memory-wire.ts';
 import { closedOf, get } from '../peers.ts';
+import { clientFrame, TEXT } from '../websocket/client-frames.ts';
 
 /** What is said on the way, for a test to cut: 'offer', 'accepted', 'fenced', 'over', 'take', 'taken', 'handed-over', … */
 type Cut = (word: string) => boolean;
@@ -349,6 +351,51 @@ describe('a move', () => {
     rig.next();
     assert.deepEqual(await rig.give(), { moved: 1, stayed: 1 });
     rig.checkLeftovers({ giver: 1, taker: 1 });
+  });
+});
+
+describe('a move of WebSockets', () => {
+  function connected(): Rig {
+    const rig = new Rig();
+    for (let i = 0; i < 3; i++) {
+      const wire = new SharedWire();
+      rig.wires.push(wire);
+      rig.giver.admission.adopt(wire)?.start();
+      wire.send(handshake('/ws/all'));
+    }
+    assert.equal(rig.giver.open.length, 3);
+    return rig;
+  }
+
+  it('does not read them from the offer on: who says one wish after the other moves as well', async () => {
+    const rig = connected();
+    const before: boolean[] = [];
+    rig.cut = (word) => {
+      if (word === 'accepted') before.push(...rig.wires.map(({ paused }) => paused));
+      return false;
+    };
+    assert.deepEqual(await rig.give(), { moved: 3, stayed: 0 });
+    assert.deepEqual(before, [true, true, true]);
+    rig.check({ giver: 0, taker: 3 });
+  });
+
+  it('waits for the rest of a message, and reads on where they stay', async () => {
+    const rig = connected();
+    const [half, ...whole] = rig.wires;
+    const wish = clientFrame(TEXT, '{"ping":1}');
+    half?.send(wish.subarray(0, 5));
+    const paused: (boolean | undefined)[] = [];
+    rig.cut = (word) => {
+      if (word === 'accepted') paused.push(half?.paused, ...whole.map((wire) => wire.paused));
+      return word === 'accepted';
+    };
+    assert.deepEqual(await rig.give(), { moved: 0, stayed: 3 });
+    assert.deepEqual(paused.slice(0, 3), [false, true, true]);
+    assert.ok(rig.wires.every((wire) => !wire.paused));
+    half?.send(wish.subarray(5));
+    rig.cut = () => false;
+    assert.deepEqual(await rig.give(), { moved: 3, stayed: 0 });
+    rig.check({ giver: 0, taker: 3 });
   });
 });
 
