@@ -28,6 +28,8 @@ export interface Assignment {
   tls: TlsIdentity | null;
   /** Whether it was forked with an end of a descriptor link. */
   descriptorLink: boolean;
+  /** Whether another worker of this slot may have poll sessions that this one has not; see `predecessor`. */
+  sharesSlot: boolean;
 }
 
 /**

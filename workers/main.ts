@@ -115,6 +115,7 @@ async function run(assignment: Assignment): Promise<void> {
   const wire = await wireFor(config, newestTls !== null);
   const makeBroker = await brokerMaker(assignment, log);
   const here = new Gateway(config, log, worker, makeBroker, await tokensFor(config));
+  here.sharesSlot = assignment.sharesSlot;
   gateway = here;
   const { broker } = here;
   here.onBrokerState = (state) => send({ type: 'broker', state });

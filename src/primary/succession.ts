@@ -77,6 +77,8 @@ export class Succession {
   readonly #leaving = new Map<WorkerProcess, Leaving>();
   /** Of slots that were given up: the slot that has their poll sessions. */
   readonly #heirs = new Map<number, number>();
+  /** By slot, whose place the next one has taken, until it is told to leave: messages may come in between. */
+  readonly #followed = new Map<number, WorkerProcess>();
   #number = 0;
 
   constructor(host: SuccessionHost) {
@@ -91,10 +93,17 @@ export class Succession {
   async replace(id: number): Promise<Given> {
     const { table, makeProcess, readyWorker, drainSeconds, onChange } = this.#host;
     this.#checkRunning();
-    if (readyWorker(id) === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
+    const present = readyWorker(id);
+    if (present === null) throw new LongwireError('unavailable', `worker ${id} is not ready`);
+    // The next one may have sessions as soon as it accepts, which is before it is heard to be ready.
+    present.send({ type: 'predecessor', present: true });
     const next = makeProcess(id);
     // The one from above, or whoever has replaced it since; null when it died just now and took its connections with it.
-    const former = await this.#expect(next);
+    const former = await this.#expect(next).catch((thrown: unknown) => {
+      present.send({ type: 'predecessor', present: this.#heirs.has(id) });
+      throw thrown;
+    });
+    this.#followed.delete(id);
     if (former?.row.state !== 'ready') return NOTHING_GIVEN;
     table.leaving(former.row);
     onChange();
@@ -228,6 +237,8 @@ export class Succession {
     for (const worker of this.#leaving.keys()) {
       if (worker !== giver && worker.id === id && worker.row.state === 'leaving') return worker;
     }
+    const followed = this.#followed.get(id);
+    if (followed !== undefined && followed !== giver) return followed;
     const heir = this.#host.readyWorker(this.#heirs.get(id) ?? 0);
     return heir === giver ? null : heir;
   }
@@ -269,6 +280,7 @@ export class Succession {
     table.promote(worker.row);
     table.ready(worker.row, ready);
     slot.worker = worker;
+    if (former?.row.state === 'ready') this.#followed.set(worker.id, former);
     // The one that was to be followed has died, and this is its replacement: two would be one too many.
     if (former?.row.state === 'starting') this.#discard(former);
     clearTimeout(next.deadline);

@@ -285,6 +285,8 @@ export class Supervisor implements WorkerProcessOwner {
       connectionLimit: this.slots.connectionLimit,
       tls: this.slots.tls,
       descriptorLink: worker.descriptors !== null,
+      // Known before it accepts: a poll may be the first that comes.
+      sharesSlot: this.#sharesSlot(worker),
     };
     worker.send({ type: 'assign', assignment });
   }
@@ -298,10 +300,14 @@ export class Supervisor implements WorkerProcessOwner {
     this.#found = addressOf(ready);
     table.ready(worker.row, this.#found);
     this.#logReady(worker, ready);
-    const shared = this.passing.other.present || this.succession.sharesSessions(worker.id);
-    if (shared) worker.send({ type: 'predecessor', present: true });
+    if (this.#sharesSlot(worker)) worker.send({ type: 'predecessor', present: true });
     this.#appointLast();
     this.#checkStarted();
+  }
+
+  #sharesSlot(worker: WorkerProcess): boolean {
+    const { succession, passing } = this;
+    return succession.isBeside(worker) || passing.other.present || succession.sharesSessions(worker.id);
   }
 
   #logReady(worker: WorkerProcess, { wire, wireWhy }: WorkerAddress): void {
