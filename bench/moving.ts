@@ -39,6 +39,7 @@ import { planOf } from './subjects/subjects.ts';
 const PREFIX = 'moving-';
 const CHANNELS_A_CALL = 20;
 const BROADCAST_CHANNELS = 500;
+/** At least; long enough for a publication to all, of which what is measured beside it has one too. */
 const REST_MS = 5_000;
 const SETTLE_MS = 1_000;
 const CONNECT_LIMIT_MS = 120_000;
@@ -181,12 +182,13 @@ async function main(): Promise<void> {
     writeFileSync(plan.env.LONGWIRE_NAMESPACES, JSON.stringify(HISTORY));
   }
   const adminPort = Number(plan.env.LONGWIRE_ADMIN_PORT);
+  const broadcastMs = Number(values['broadcast-seconds']) * 1000;
   const subject = await startSubject(plan);
   const crowd = await Crowd.start(connections);
   const phases: Phase[] = [];
   let exitCode = 1;
   try {
-    const load = new Load(subject, connections, Number(values.rate), Number(values['broadcast-seconds']) * 1000);
+    const load = new Load(subject, connections, Number(values.rate), broadcastMs);
     if (values.history) await load.fill(HISTORY_SIZE);
     const connected = await crowd.connect(plan.port, PREFIX, false, 256, CONNECT_LIMIT_MS, false);
     if (connected.open < connections) throw new BenchError(`${connected.open} of ${connections} connected`);
@@ -214,7 +216,7 @@ async function main(): Promise<void> {
       show(phase);
     };
     const rest = async (): Promise<number> => {
-      await sleep(REST_MS);
+      await sleep(Math.max(REST_MS, broadcastMs));
       return 0;
     };
     // Code that has never run is compiled in the first seconds.
