@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { isAlive } from '../harness/alive.ts';
+import { clientPorts } from '../harness/client-sockets.ts';
 import { API_KEY, type GatewayProcess, startGateway } from '../harness/gateway.ts';
 import { RawClient } from '../harness/raw-client.ts';
 import { openStreams, SseClient } from '../harness/sse-client.ts';
@@ -58,6 +59,17 @@ function openRequest({ publicPort }: GatewayProcess): RawClient {
   const head = `POST /api/publish HTTP/1.1\r\nHost: localhost\r\nAuthorization: apikey ${API_KEY}\r\nContent-Length: 100`;
   request.write(`${head}\r\n\r\n{`);
   return request;
+}
+
+/** Such requests, some of them at each worker: one that is woken first may accept many before the other does. */
+async function openRequests(gateway: GatewayProcess): Promise<RawClient[]> {
+  const requests: RawClient[] = [];
+  const workers = await gateway.workerPids();
+  await waitUntil(() => {
+    requests.push(openRequest(gateway));
+    return requests.length >= 40 && workers.every((pid) => clientPorts(pid, gateway.publicPort).size > 0);
+  }, 'requests at each worker');
+  return requests;
 }
 
 /** Nothing has changed: the same workers, the same connections, and the reason is told. */
@@ -167,7 +179,7 @@ describe('in the middle of taking over', () => {
     const { gateway } = await start({ LONGWIRE_DRAIN_SECONDS: '2' }, 0);
     const ofSlot = async (slot: number) => (await gateway.workers()).filter(({ id }) => id === slot);
     // Nobody can take these, and whoever has one takes all of the drain to leave.
-    const requests = Array.from({ length: 40 }, () => openRequest(gateway));
+    const requests = await openRequests(gateway);
     const [leaving] = await ofSlot(1);
     gateway.signal('SIGUSR2');
     const first = await nextPrimary(gateway, 'ready');
@@ -204,7 +216,7 @@ describe('in the middle of taking over', () => {
     const comings = () => members[0]?.notices.filter(({ data }) => /"(join|leave)"/.test(data)).length ?? 0;
     await waitUntil(() => comings() === members.length, 'all to come');
     // Nobody can take these, so that the second replacement is not over at once.
-    const requests = Array.from({ length: 40 }, () => openRequest(gateway));
+    const requests = await openRequests(gateway);
     gateway.signal('SIGUSR2');
     process.kill(await nextPrimary(gateway, 'started'), 'SIGKILL');
     await settled(gateway);

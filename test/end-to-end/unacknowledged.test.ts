@@ -59,6 +59,13 @@ async function someWait(clients: readonly RawClient[]): Promise<void> {
   );
 }
 
+/** All that came before has been accepted, and what is for another process is on its way there. */
+async function laterOneIsServed(gateway: GatewayProcess): Promise<void> {
+  const client = new PollClient(gateway.publicPort, 'a');
+  await client.poll('timeout=0');
+  client.close();
+}
+
 describe('a process that dies before it has acknowledged a descriptor', () => {
   it('a primary: its workers go all the same', async () => {
     const redis = await startRedis();
@@ -105,7 +112,7 @@ describe('a process that dies before it has acknowledged a descriptor', () => {
     await waitUntil(() => gateway.logged('the next primary is ready').length > 0, 'the next primary');
     process.kill(former, 'SIGSTOP');
     const clients = pollAnew(gateway, sids);
-    await someWait(clients);
+    await laterOneIsServed(gateway);
     process.kill(former, 'SIGKILL');
     await waitUntil(
       () => gateway.primaryPid !== former,
