@@ -264,10 +264,13 @@ export class StickyFront {
     if (handle !== null) target.sent.push(handle);
     return send(message, socket, (error: Error | null) => {
       (told as (error: Error | null) => void)(error);
-      // One is out at a time: those before it are acknowledged.
+      if (error !== null) {
+        this.#close(socket as Socket, 'lost');
+        return;
+      }
+      // One is out at a time: those before it are acknowledged, unless they wait for a worker that has died.
       if (handle !== null) target.sent.splice(0, target.sent.indexOf(handle));
-      if (error === null) this.#forget(socket as Socket);
-      else this.#close(socket as Socket, 'lost');
+      this.#forget(socket as Socket);
     });
   }
 
